@@ -1,0 +1,149 @@
+"""The waist of the system: the compile side writes a Plan, the run side reads it, nothing else passes between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import FrozenSet, Mapping, Optional, Tuple
+
+PLAN_VERSION = 1
+Names = FrozenSet[str]
+
+
+@dataclass(frozen=True)
+class MapLoop:
+    """A loop whose iterations are independent, in the text of one cell."""
+
+    cell: int
+    """The cell whose text holds the loop (for a function: the cell that defines it)."""
+    line: int
+    """Line of the `for` in the cell's source after transformation, from 1."""
+    function: str = ""
+    """Qualified name of the notebook function that holds it; empty = top level of the cell."""
+    asked: bool = False
+    """`#| map` stands in the cell: refuse the run if the loop cannot be mapped."""
+    chunks: Optional[int] = None
+    limit: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """What the run side must know of one code cell."""
+
+    index: int
+    reads: Names = frozenset()
+    defines: Names = frozenset()
+    may_define: Names = frozenset()
+    deletes: Names = frozenset()
+    mutates: Names = frozenset()
+    definitions: Names = frozenset()
+    groups: Tuple[Names, ...] = ()
+    effects: Names = frozenset()
+    file_reads: Tuple[str, ...] = ()
+    file_writes: Tuple[str, ...] = ()
+    barrier: Optional[str] = None
+    waits_all: Optional[str] = None
+    """Why the cell runs in main only when nothing is pending (effects, guarded reads, unresolved calls); None = need not."""
+    before: Tuple[int, ...] = ()
+    """Cells that truly precede it (sources of its cell edges)."""
+    repeatable: bool = True
+    """Cheap to presume and free of clock, network, child process, unseeded generator and file write."""
+    heavy: bool = False
+    """Worth committing and off-loading, by profile or presumption."""
+    seconds: float = 0.0
+    """Predicted; 0 = trivial."""
+    loops: Tuple[MapLoop, ...] = ()
+    may_raise: bool = False
+    timeout: Optional[float] = None
+    retries: Optional[int] = None
+    cpu: Optional[float] = None
+    memory: Optional[int] = None
+    gpu: Optional[int] = None
+    cache: Optional[bool] = None
+    key: str = ""
+    """Digest of the cell's own source and of the definitions it may call: its profile key without occurrence."""
+
+    @property
+    def writes(self) -> Names:
+        """Every version the cell makes."""
+        return self.defines | self.may_define | self.deletes | self.mutates
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why one step or cell follows another, for `plan --explain`."""
+
+    rule: str
+    name: str
+    cells: Tuple[int, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class StepEdge:
+    """Between steps; `main` is the id of the main line."""
+
+    source: str
+    target: str
+    reasons: Tuple[Reason, ...]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Off-loaded work."""
+
+    id: str
+    cells: Tuple[int, ...]
+    kind: str = "cells"
+    """`cells`, or `map` for the iterations of a loop."""
+    replays: Tuple[int, ...] = ()
+    """Earlier cells that a fresh kernel re-executes first, outputs discarded, in notebook order."""
+    loads: Mapping[str, int] = field(default_factory=dict)
+    """Committed values it reads: name → the cell that made that version."""
+    outputs: Tuple[Names, ...] = ()
+    """Co-variable groups it gives back."""
+    seconds: float = 0.0
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One decision of analysis or planner, in words: `hint` is the user's way to change it, if there is one."""
+
+    rule: str
+    cells: Tuple[int, ...]
+    text: str
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class CellEdge:
+    """What truly orders two cells, whatever is off-loaded."""
+
+    source: int
+    target: int
+    rule: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A notebook, compiled. Frozen and versioned; its JSON is `kit.canon.to_json`."""
+
+    version: int
+    mode: str
+    """`hybrid`, `static` or `serial`."""
+    workers: int
+    source: str
+    """Digest of the code cells' sources."""
+    cells: Tuple[CellPlan, ...]
+    """Code cells in notebook order."""
+    main: Tuple[int, ...]
+    """Cells that stay in the main line."""
+    steps: Tuple[Step, ...]
+    edges: Tuple[StepEdge, ...]
+    cell_edges: Tuple[CellEdge, ...]
+    decisions: Tuple[Decision, ...]
+    makespan: float = 0.0
+    """Predicted seconds by this plan."""
+    serial: float = 0.0
+    """Predicted seconds of the main line alone."""
