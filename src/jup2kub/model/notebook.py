@@ -54,6 +54,9 @@ class Cell:
     source: str
     tags: FrozenSet[str] = frozenset()
     options: Options = field(default_factory=Options)
+    python: Optional[str] = None
+    """Code cells: Python after IPython's input transformation (magics are `get_ipython()` calls), same number of
+    lines where IPython keeps them; None if the cell does not transform or parse (then it is a barrier)."""
 
     @property
     def may_raise(self) -> bool:
