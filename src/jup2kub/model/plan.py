@@ -10,6 +10,23 @@ Names = FrozenSet[str]
 
 
 @dataclass(frozen=True)
+class Carry:
+    """A name that outlives an iteration of a `MapLoop`, and how its changes are put together in order."""
+
+    name: str
+    kind: str = "log"
+    """`log`: write-only operations (`append`, `d[k] =`, `+=`); `max`/`min`: `n = max(n, e)`; `best`: `if e > n: n, … = …`."""
+    group: Tuple[str, ...] = ()
+    """`best` only: the names that the branch assigns, `name` among them."""
+    op: str = ""
+    """`best` only: the comparison, `gt`, `lt`, `ge` or `le`, operands as in the text."""
+    first: bool = True
+    """Whether the name is the first operand of `max`, `min` or the comparison."""
+    none: bool = False
+    """`best` only: the test begins with `name is None or`."""
+
+
+@dataclass(frozen=True)
 class MapLoop:
     """A loop whose iterations are independent, in the text of one cell."""
 
@@ -23,6 +40,15 @@ class MapLoop:
     """`#| map` stands in the cell: refuse the run if the loop cannot be mapped."""
     chunks: Optional[int] = None
     limit: Optional[int] = None
+    column: int = 0
+    """Column of the `for` statement or of the comprehension, from 0, in UTF-8 bytes."""
+    kind: str = "for"
+    """`for`, or the comprehension: `list`, `set`, `dict`."""
+    carried: Tuple[Carry, ...] = ()
+    conditional: Tuple[str, ...] = ()
+    """Private names that an iteration may leave unassigned."""
+    reads: Tuple[str, ...] = ()
+    """Names that the body reads and never assigns."""
 
 
 @dataclass(frozen=True)
