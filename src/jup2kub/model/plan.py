@@ -129,6 +129,8 @@ class Step:
     """Co-variable groups it gives back."""
     seconds: float = 0.0
     reason: str = ""
+    fork_only: str = ""
+    """Why only a fork of main can run it, in words; empty = a fresh kernel can too. If no fork can be had, main runs it."""
 
 
 @dataclass(frozen=True)
