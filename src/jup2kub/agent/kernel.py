@@ -1,0 +1,379 @@
+"""The agent's side of a kernel child: a process that runs cells, seen as an asyncio object."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Callable
+
+from jup2kub.agent.launch import CONNECTION_FILE, Launch
+from jup2kub.agent.outputs import CellOutputs, Output, assemble, output_of
+from jup2kub.agent.wire import Process, Wire, adopt_orphans
+from jup2kub.errors import EnvironmentProblem
+from jup2kub.kit.canon import from_json
+from jup2kub.model.facts import Facts
+
+CHILD = Path(__file__).parent.parent / "kernel"
+"""The folder that runs in the user's interpreter."""
+STACKS_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2) - (2 if hasattr(signal, "SIGRTMAX") else 0)
+OnOutput = Callable[[int, Output], None]
+"""Called with the cell and a piece of output as soon as it is there; text of the two streams in no exact order."""
+
+
+@dataclass(frozen=True)
+class KernelDeath:
+    """How a kernel ended."""
+
+    pid: int
+    reason: str
+    """In words: ``killed by SIGKILL``, ``exit code 1``."""
+    signal: str = ""
+    """Name of the signal; empty = none, or unknown."""
+    code: int | None = None
+    """Exit code; None = killed, or unknown."""
+    cell: int | None = None
+    """The cell that was running; None = none."""
+    wanted: bool = False
+    """The agent ended it, or the notebook called ``exit()``."""
+
+
+class KernelDied(EnvironmentProblem):
+    """The kernel is gone; `death` says how, `outputs` is what the running cell had written."""
+
+    def __init__(self, death: KernelDeath, outputs: tuple[Output, ...] = ()) -> None:
+        where = "" if death.cell is None else f" while it ran cell {death.cell}"
+        super().__init__("J2K403", f"the kernel died{where}: {death.reason}", "see the outputs of that cell")
+        self.death = death
+        self.outputs = outputs
+
+
+class ForkRefused(Exception):  # noqa: N818 - an answer, not a fault
+    """The kernel cannot be forked safely; `reason` in words."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class RequestFailed(EnvironmentProblem):
+    """The kernel child could not do what it was asked (not: a cell raised)."""
+
+    def __init__(self, request: str, error: str, trace: str = "") -> None:
+        super().__init__("J2K404", f"the kernel could not do {request!r}: {error}", "please report it")
+        self.trace = trace
+
+
+@dataclass(frozen=True)
+class RunCell:
+    """One execution of a cell."""
+
+    cell: int
+    """Index among all cells of the notebook."""
+    count: int
+    """Execution count it gets, from 1."""
+    source: str
+    silent: bool = False
+    """A replay: outputs are discarded, facts not gathered."""
+    watch: tuple[str, ...] = ()
+    """Names whose values are fingerprinted before and after."""
+    budget: float = 0.0
+    """Seconds the fingerprints may take."""
+    undo: str | None = None
+    """Folder for pre-images of files that the cell changes; None = keep none."""
+    project: str | None = None
+    """Project folder; paths inside are reported relative to it. None = the kernel's first folder."""
+    maps: tuple[Mapping[str, Any], ...] = ()
+    """Loops that may run as map steps: fields of `model.plan.MapLoop`."""
+    workers: int = 1
+    chunks: int | None = None
+    inputs: Mapping[int, str] = field(default_factory=dict)
+    """Sources of cells that ran elsewhere, by execution count, for ``In``."""
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """What one execution gave."""
+
+    cell: int
+    status: str
+    """``ok`` or ``error``."""
+    outputs: tuple[Output, ...]
+    updates: tuple[Mapping[str, Any], ...]
+    """``{display_id, data, metadata}`` for displays of earlier cells, in order."""
+    error: Mapping[str, Any] | None
+    """``{ename, evalue, traceback}`` of a cell that raised."""
+    facts: Facts
+    seconds: float
+    """Wall time in the kernel."""
+    seeded: frozenset[str] = frozenset()
+    """Generators (``@rng:…``) that the notebook has seeded so far."""
+    leaving: bool = False
+    """The cell called ``exit()``: the kernel ends after it."""
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else the child replied (map steps)."""
+
+
+class Kernel:
+    """One kernel child. Requests wait for each other; every method but `start` needs the kernel alive.
+
+    Methods raise KernelDied if the process ends first, and RequestFailed if the child refuses.
+    """
+
+    def __init__(self, wire: Wire, process: Process, on_output: OnOutput | None, stacks: str) -> None:
+        self._wire = wire
+        self._process = process
+        self._on_output = on_output
+        self._stacks = stacks
+        self._lock = asyncio.Lock()
+        self._number = 0
+        self._cell: int | None = None
+        self._silent = False
+        self._closing = False
+        self._messages: list[tuple[int, str, dict[str, Any]]] = []
+        self.pid = process.pid
+        self.info: Mapping[str, Any] = {}
+        """The child's answer to `hello`: `python`, `ipykernel`, `pid`, `xxh3`."""
+        self.dead: asyncio.Future[KernelDeath] = asyncio.get_running_loop().create_future()
+        wire.on_event = self._event
+        wire.on_text = self._text
+        wire.on_end = self._ended
+        process.watch(wire.end)
+
+    @classmethod
+    async def start(cls, launch: Launch, on_output: OnOutput | None = None) -> Kernel:
+        """Start a kernel and wait until it can run cells. Raises EnvironmentProblem (J2K402, J2K403)."""
+        if not launch.is_ipython:
+            raise EnvironmentProblem("J2K402", f"the kernel {launch.name!r} is not an IPython one")
+        ours, theirs = socket.socketpair()
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        handle, stacks = tempfile.mkstemp(prefix="jup2kub-stacks-")
+        os.close(handle)
+        fake = f"{tempfile.gettempdir()}/kernel-{secrets.token_hex(8)}.json"
+        arguments = [a.replace(CONNECTION_FILE, fake) for a in launch.arguments]
+        command = [*launch.argv, str(CHILD), str(theirs.fileno()), *arguments]
+        try:
+            popen = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=their_out,
+                stderr=their_err,
+                pass_fds=(theirs.fileno(),),
+                cwd=launch.cwd,
+                env=dict(launch.env),
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            os.close(out)
+            os.close(err)
+            raise EnvironmentProblem(
+                "J2K402", f"the kernel {launch.name or launch.python!r} does not start: {error}"
+            ) from error
+        finally:
+            theirs.close()
+            os.close(their_out)
+            os.close(their_err)
+        token = secrets.token_hex(8)
+        kernel = cls(Wire(ours, out, err, token), Process(popen.pid, popen), on_output, stacks)
+        kernel._silent = True
+        kernel.info = await kernel._ask("hello", token=token, stacks=stacks)
+        return kernel
+
+    @property
+    def running(self) -> int | None:
+        """The cell that runs now; None = none."""
+        return self._cell
+
+    async def run(self, request: RunCell) -> CellResult:
+        """Run a cell and return what it gave; an exception of the cell is a result, not raised."""
+        async with self._lock:
+            self._cell, self._silent = request.cell, request.silent
+            self._wire.take()
+            self._messages = []
+            try:
+                fields = {
+                    key: value for key, value in vars(request).items() if value or key in ("cell", "count")
+                }
+                reply = await self._request("run", fields)
+            except KernelDied as died:
+                died.outputs = tuple(self._collect().outputs)
+                raise
+            finally:
+                self._cell = None
+            found = self._collect()
+            return _result(request, reply, found)
+
+    def _collect(self) -> CellOutputs:
+        messages, self._messages = self._messages, []
+        segments = self._wire.take()
+        return CellOutputs() if self._silent else assemble(segments, messages)
+
+    async def load(self, path: str, names: Iterable[str] | None = None) -> list[str]:
+        """Bind the values stored in the file at `path` (those of `names` only); returns the names now bound."""
+        reply = await self._ask("load", path=path, names=None if names is None else sorted(names))
+        return list(reply["names"])
+
+    async def drop(self, names: Iterable[str]) -> None:
+        """Make `names` absent."""
+        await self._ask("drop", names=sorted(names))
+
+    async def save(
+        self, groups: Iterable[Iterable[str]], folder: str
+    ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+        """Write each group of names into a file of `folder`.
+
+        Returns the saved groups (``names, path, bytes, sha256, cells``) and why others cannot travel, by name.
+        """
+        reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
+        return list(reply["saved"]), dict(reply["unshippable"])
+
+    async def digest(self, names: Iterable[str] | None = None) -> dict[str, str]:
+        """Return a digest of the value of each of `names`; default: all of the notebook's."""
+        reply = await self._ask("digest", names=None if names is None else sorted(names))
+        return dict(reply["digests"])
+
+    async def ambient_get(self, resources: Iterable[str]) -> dict[str, str]:
+        """Return the state of each resource (``@rng:numpy`` …) as text that `ambient_set` takes."""
+        reply = await self._ask("ambient", get=sorted(resources))
+        return dict(reply["ambient"])
+
+    async def ambient_set(self, state: Mapping[str, str]) -> None:
+        """Put the resources in the given state."""
+        await self._ask("ambient", set=dict(state))
+
+    async def fork(self, on_output: OnOutput | None = None) -> Kernel:
+        """Return a copy of this kernel as it is now, with its own pipes. Raises ForkRefused."""
+        adopt_orphans()
+        ours, theirs = socket.socketpair()
+        out, their_out = os.pipe()
+        err, their_err = os.pipe()
+        handle, stacks = tempfile.mkstemp(prefix="jup2kub-stacks-")
+        os.close(handle)
+        token = secrets.token_hex(8)
+        reply: Mapping[str, Any] = {}
+        try:
+            async with self._lock:
+                fds = [theirs.fileno(), their_out, their_err]
+                reply = await self._request("fork", {"token": token, "stacks": stacks}, fds)
+        finally:
+            theirs.close()
+            os.close(their_out)
+            os.close(their_err)
+            if "pid" not in reply:
+                ours.close()
+                os.close(out)
+                os.close(err)
+                Path(stacks).unlink()
+        if "pid" not in reply:
+            raise ForkRefused(str(reply["refused"]))
+        kernel = Kernel(
+            Wire(ours, out, err, token), Process(reply["pid"]), on_output or self._on_output, stacks
+        )
+        kernel.info = {**self.info, "pid": reply["pid"]}
+        return kernel
+
+    def interrupt(self) -> None:
+        """Interrupt the running cell, as Ctrl-C does."""
+        self._process.signal(signal.SIGINT)
+
+    def kill(self) -> None:
+        """End the process and those it has started, at once."""
+        self._closing = True
+        self._process.signal(signal.SIGKILL)
+
+    async def stacks(self, seconds: float = 2.0) -> str:
+        """Return where every thread of the kernel is; empty if it does not tell within `seconds`."""
+        start = Path(self._stacks).stat().st_size
+        self._process.signal(STACKS_SIGNAL, group=False)
+        before, waited = start, 0.0
+        while waited < seconds and not self.dead.done():
+            await asyncio.sleep(0.02)
+            waited += 0.02
+            size = Path(self._stacks).stat().st_size
+            if size > start and size == before:
+                break
+            before = size
+        with open(self._stacks, encoding="utf-8", errors="replace") as file:
+            file.seek(start)
+            return file.read()
+
+    async def close(self, seconds: float = 5.0) -> None:
+        """End the kernel: ask it to leave, and kill it if it has not within `seconds`. Safe to call twice."""
+        self._closing = True
+        if not self.dead.done():
+            self._wire.send({"id": 0, "do": "exit"}, quiet=True)
+            try:
+                await asyncio.wait_for(asyncio.shield(self.dead), seconds)
+            except asyncio.TimeoutError:
+                self.kill()
+                await self.dead
+        with contextlib.suppress(OSError):
+            Path(self._stacks).unlink()
+
+    async def _ask(self, do: str, **fields: Any) -> Mapping[str, Any]:
+        async with self._lock:
+            return await self._request(do, fields)
+
+    async def _request(
+        self, do: str, fields: Mapping[str, Any], fds: Iterable[int] = ()
+    ) -> Mapping[str, Any]:
+        if self.dead.done():
+            raise KernelDied(self.dead.result())
+        self._number += 1
+        reply = self._wire.expect(self._number)
+        self._wire.send({"id": self._number, "do": do, **fields}, fds=tuple(fds))
+        await asyncio.wait((reply, self.dead), return_when=asyncio.FIRST_COMPLETED)
+        if not reply.done():
+            reply.cancel()
+            raise KernelDied(self.dead.result())
+        found = reply.result()
+        if not found["ok"]:
+            raise RequestFailed(do, found["error"], found.get("trace", ""))
+        if "mark" in found and not await self._wire.reached(found["mark"], self.dead):
+            raise KernelDied(self.dead.result())
+        return found
+
+    def _event(self, event: Mapping[str, Any]) -> None:
+        content = event["content"]
+        self._messages.append((event["mark"], event["type"], content))
+        output = output_of(event["type"], content)
+        if output is not None:
+            self._live(output)
+
+    def _text(self, name: str, text: str) -> None:
+        self._live({"output_type": "stream", "name": name, "text": text})
+
+    def _live(self, output: Output) -> None:
+        if self._on_output is not None and self._cell is not None and not self._silent:
+            self._on_output(self._cell, output)
+
+    def _ended(self) -> None:
+        if not self.dead.done():
+            code, signal_name, reason = self._process.fate()
+            self.dead.set_result(KernelDeath(self.pid, reason, signal_name, code, self._cell, self._closing))
+
+
+def _result(request: RunCell, reply: Mapping[str, Any], found: CellOutputs) -> CellResult:
+    known = ("id", "ok", "mark", "status", "error", "facts", "seconds", "seeded", "leaving")
+    return CellResult(
+        cell=request.cell,
+        status=reply["status"],
+        outputs=tuple(found.outputs),
+        updates=tuple(found.updates),
+        error=reply.get("error"),
+        facts=from_json(Facts, reply.get("facts") or {}),
+        seconds=reply.get("seconds", 0.0),
+        seeded=frozenset(reply.get("seeded", ())),
+        leaving=bool(reply.get("leaving")),
+        extra={key: value for key, value in reply.items() if key not in known},
+    )
