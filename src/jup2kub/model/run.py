@@ -50,6 +50,7 @@ class CellOutcome:
     """The result was kept from an earlier run; `start`, `seconds` and `worker` are those of that run."""
     error: Optional[CellError] = None
     digests: Mapping[str, Optional[str]] = field(default_factory=dict)
-    """Digest of each variable after the cell, for `verify`; None = the value has no digest; empty = not taken."""
+    """Digest of each variable after the cell, for `verify`; None = the value has no digest;
+    empty = it left no variables, or none were asked for."""
     files: Mapping[str, Optional[str]] = field(default_factory=dict)
     """Digest of each file that the cell wrote, by path relative to the project; None = removed."""
