@@ -30,6 +30,7 @@ MODULES = (
     "logging.config",
 )
 DEPTH = 12
+DUMPS = json.dumps  # cases may replace the one in the module
 
 
 def describe(value: Any, seen: dict[int, int], depth: int = 0) -> Any:
@@ -76,7 +77,7 @@ def describe(value: Any, seen: dict[int, int], depth: int = 0) -> Any:
     if isinstance(value, (list, tuple)):
         return [kind, [inner(v) for v in value]]
     if isinstance(value, (set, frozenset)):
-        return [kind, sorted(json.dumps(describe(v, dict(seen), depth + 1)) for v in value)]
+        return [kind, sorted(DUMPS(describe(v, dict(seen), depth + 1)) for v in value)]
     return [kind, *_object(value, inner)]
 
 
@@ -123,7 +124,7 @@ def _reduced(value: Any) -> Any:
 
 def digest(value: Any) -> str:
     """Return a short digest of what `describe` tells."""
-    return hashlib.sha1(json.dumps(describe(value, {}), default=str).encode()).hexdigest()
+    return hashlib.sha1(DUMPS(describe(value, {}), default=str).encode()).hexdigest()
 
 
 def names(shell: Any) -> dict[str, str]:
@@ -202,7 +203,7 @@ def in_fork(shell: Any, request: dict[str, Any], cells: list[int]) -> Any:
             answer: Any = play(shell, request["cells"], cells)
         except BaseException:
             answer = {"crash": traceback.format_exc()}
-        text = json.dumps(answer).replace(folder, "<folder>")
+        text = DUMPS(answer).replace(folder, "<folder>")
         with os.fdopen(write, "w") as out:
             out.write(text)
         os._exit(0)
@@ -211,7 +212,10 @@ def in_fork(shell: Any, request: dict[str, Any], cells: list[int]) -> Any:
         text = source.read()
     os.waitpid(pid, 0)
     shutil.rmtree(folder, ignore_errors=True)
-    return json.loads(text) if text else {"crash": "the forked shell died"}
+    try:
+        return json.loads(text)
+    except ValueError:
+        return {"crash": f"the forked shell died; it left {text[:200]!r}"}
 
 
 def main() -> None:
@@ -227,6 +231,7 @@ def main() -> None:
     sys.argv = ["case"]
     sys.modules["__main__"] = module = types.ModuleType("__main__")
     shell = InteractiveShell.instance(config=config, user_module=module)
+    shell.enable_gui = lambda gui=None: None
     sys.path.insert(0, "")
     replies = os.fdopen(os.dup(1), "w")
     null = os.open(os.devnull, os.O_RDWR)
@@ -235,7 +240,7 @@ def main() -> None:
     os.dup2(null, 0)
     for line in requests:
         request = json.loads(line)
-        replies.write(json.dumps([in_fork(shell, request, run) for run in request["runs"]]) + "\n")
+        replies.write(DUMPS([in_fork(shell, request, run) for run in request["runs"]]) + "\n")
         replies.flush()
 
 
