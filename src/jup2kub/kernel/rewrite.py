@@ -1,0 +1,140 @@
+"""Put the map engine under the loops of a cell: only the iterable is wrapped, the body stays the user's own.
+
+    for x in XS: …            →  for x in __jup2kub_map__(spec, XS): …
+    [f(x) for x in XS]        →  __jup2kub_join__(head, tail), the comprehension over the first items and over the rest
+
+Lines and columns are kept, so tracebacks show the user's text.
+"""
+
+from __future__ import annotations
+
+import ast
+import copy
+import dataclasses
+import functools
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Dict, List, Tuple
+
+MAP, HEAD, TAIL, JOIN = "__jup2kub_map__", "__jup2kub_head__", "__jup2kub_tail__", "__jup2kub_join__"
+COMPREHENSIONS = {"list": ast.ListComp, "set": ast.SetComp, "dict": ast.DictComp}
+
+
+@dataclasses.dataclass(frozen=True)
+class Carry:
+    """A name that outlives an iteration; fields as in the plan."""
+
+    name: str
+    kind: str = "log"
+    group: Tuple[str, ...] = ()
+    op: str = ""
+    first: bool = True
+    none: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """What the engine knows of one loop; fields as in the plan."""
+
+    cell: int
+    line: int
+    column: int = 0
+    function: str = ""
+    asked: bool = False
+    chunks: int = 0
+    """Number of chunks; 0 = by time."""
+    limit: int = 0
+    """Most chunks in flight at once; 0 = the number of workers."""
+    kind: str = "for"
+    carried: Tuple[Carry, ...] = ()
+    conditional: Tuple[str, ...] = ()
+    reads: Tuple[str, ...] = ()
+
+
+def spec_of(loop: Any) -> Spec:
+    """Return the spec of a loop given as a mapping (the plan's JSON) or as any object with the same fields."""
+    names = [f.name for f in dataclasses.fields(Spec)]
+    found = loop if isinstance(loop, Mapping) else {n: getattr(loop, n) for n in names if hasattr(loop, n)}
+    values: Dict[str, Any] = {n: found[n] for n in names if found.get(n) is not None}
+    for name in ("conditional", "reads"):
+        values[name] = tuple(values.get(name, ()))
+    values["carried"] = tuple(_carry_of(c) for c in values.get("carried", ()))
+    return Spec(**values)
+
+
+def _carry_of(carry: Any) -> Carry:
+    if isinstance(carry, Mapping):
+        return Carry(**{**carry, "group": tuple(carry.get("group", ()))})
+    return Carry(**{f.name: getattr(carry, f.name) for f in dataclasses.fields(Carry)})
+
+
+@functools.lru_cache(maxsize=1024)
+def spec_from(text: str) -> Spec:
+    """Return the spec that `rewrite` wrote into the code as `text`."""
+    return spec_of(json.loads(text))
+
+
+def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
+    """Return `tree` of one cell with the loops of `specs` wrapped; places that hold no such loop are left alone."""
+    wanted: Dict[Tuple[int, int, str], str] = {}
+    for loop in specs:
+        spec = spec_of(loop)
+        wanted[(spec.line, spec.column, spec.kind)] = json.dumps(dataclasses.asdict(spec))
+    return ast.fix_missing_locations(_Wrapper(wanted).visit(tree)) if wanted else tree
+
+
+class _Wrapper(ast.NodeTransformer):
+    """Wraps wanted loops; nothing inside a wrapped one is wrapped again."""
+
+    def __init__(self, wanted: Mapping[Tuple[int, int, str], str]) -> None:
+        self.wanted = wanted
+
+    def visit_For(self, node: ast.For) -> ast.AST:
+        text = self.wanted.get((node.lineno, node.col_offset, "for"))
+        if text is None:
+            return self.generic_visit(node)
+        node.iter = _call(MAP, [ast.Constant(text), node.iter], node.iter)
+        return node
+
+    def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
+        return self._comprehension(node, "list")
+
+    def visit_SetComp(self, node: ast.SetComp) -> ast.AST:
+        return self._comprehension(node, "set")
+
+    def visit_DictComp(self, node: ast.DictComp) -> ast.AST:
+        return self._comprehension(node, "dict")
+
+    def _comprehension(self, node: Any, kind: str) -> ast.AST:
+        text = self.wanted.get((node.lineno, node.col_offset, kind))
+        if text is None:
+            return self.generic_visit(node)
+        source = node.generators[0].iter
+        item = "__jup2kub_items__"
+        arguments = ast.arguments([], [ast.arg(item)], None, [], [], None, [])
+        one = ast.Lambda(arguments, _over(node, ast.Name(item, ast.Load())))
+        _place(one, node)
+        head = _over(node, _call(HEAD, [ast.Constant(text), source, one], source))
+        tail = _over(node, _call(TAIL, [], source))
+        return _call(JOIN, [head, tail], node)
+
+
+def _over(node: Any, source: ast.expr) -> Any:
+    """The same comprehension over another iterable."""
+    made = copy.deepcopy(node)
+    made.generators[0].iter = source
+    return made
+
+
+def _call(name: str, arguments: List[ast.expr], where: ast.expr) -> ast.Call:
+    made = ast.Call(ast.copy_location(ast.Name(name, ast.Load()), where), arguments, [])
+    for argument in arguments:
+        if isinstance(argument, ast.Constant) and not hasattr(argument, "lineno"):
+            ast.copy_location(argument, where)
+    return ast.copy_location(made, where)
+
+
+def _place(made: ast.AST, where: ast.AST) -> None:
+    for node in ast.walk(made):
+        if not hasattr(node, "lineno") and "lineno" in node._attributes:
+            ast.copy_location(node, where)
