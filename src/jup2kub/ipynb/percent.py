@@ -6,12 +6,15 @@ import json
 import re
 from typing import Any
 
+from .data import FOREIGN_MAGICS
+
 _MARKER = re.compile(r"#[ \t]*%%(%*)(?:[ \t]+(.*)|[ \t]*)$|#[ \t]*<(?:codecell|markdowncell)>[ \t]*$")
 _PROMPT = re.compile(r"#[ \t]*In\[[ \d]*\]:?[ \t]*$")
 _KIND = re.compile(r"\[(markdown|md|raw|code)\]", re.IGNORECASE)
 _KEY = re.compile(r"(?:^|\s)([\w.-]+)=")
+_OURS = re.compile(r"\b(?:tags|jup2kub)=")
 # One level of `#` protects a magic, two an ordinary comment that looks like one.
-_MAGIC = re.compile(r"#[ \t]?(?:#[ \t]?)?(?:%{1,2}[A-Za-z]|[!?][ \t]*[\w.~$\\/{}])")
+_MAGIC = re.compile(r"#[ \t]?(?:#[ \t]?)?(?:%{1,2}[A-Za-z]|[!?][ \t]*[\w.~$\\/{}]|[^\s#]\S*\?[ \t]*$)")
 _CODING = re.compile(r"#!|#.*coding[:=]")
 
 
@@ -80,19 +83,17 @@ def _marker(options: str, number: int) -> tuple[str, dict[str, Any]]:
         kind = {"md": "markdown"}.get(found[1].lower(), found[1].lower())
         options = options[: found.start()] + options[found.end() :]
     options = options.strip()
-    brace = re.search(r"\{.*\}$", options)
+    brace, first = re.search(r"\{.*\}$", options), _KEY.search(options)
+    start = min((found.start() for found in (brace, first) if found), default=len(options))
+    title, rest = options[:start].strip(), options[start:].strip()
     try:
-        if brace:
-            metadata = json.loads(brace[0])
-            title = options[: brace.start()].strip()
-        else:
-            first = _KEY.search(options)
-            title = options[: first.start()].strip() if first else options
-            metadata = _keys(options[first.start() :]) if first else {}
+        metadata = json.loads(rest) if rest.startswith("{") else _keys(rest)
     except json.JSONDecodeError as error:
-        raise ValueError(
-            f"line {number}: the options of the cell marker cannot be read: {options}"
-        ) from error
+        if _OURS.search(rest):
+            raise ValueError(
+                f"line {number}: the options of the cell marker cannot be read: {options}"
+            ) from error
+        title, metadata = options, {}  # a title may hold an equation
     if title:
         metadata.setdefault("title", title)
     return kind, metadata
@@ -144,7 +145,8 @@ def _magics(body: list[str], metadata: dict[str, Any]) -> list[str]:
         arguments = metadata.pop("magic_args", "")
         return [f"%%{language} {arguments}".rstrip(), *_uncomment(body)]
     first = next((line for line in body if line.strip() and not line.startswith("#|")), "")
-    if re.match(r"#[ \t]?%%[A-Za-z]", first):
+    magic = re.match(r"#[ \t]?%%(\w+)", first)
+    if magic and magic[1].lower() in FOREIGN_MAGICS:
         rest = [line for line in body if line.strip()]
         if all(line.startswith("#") for line in rest):
             return _uncomment(body)
