@@ -21,7 +21,7 @@ from typing import BinaryIO, Callable
 from jup2kub.errors import StoreProblem
 
 from . import Missing, process
-from .disk import Disk, discard, lock, make_folder, sync_folder, temporary, write_temporary
+from .disk import Disk, discard, lock, make_folder, replace, sync_folder, temporary, write_temporary
 from .trust import Key, NotTrustedError
 
 CHUNK = 1 << 20
@@ -44,8 +44,18 @@ class Verified:
         self._known: dict[str, Print] = {}
         self._lock = threading.Lock()
         with contextlib.suppress(OSError):
-            for line in self._path.read_bytes().splitlines(keepends=True):
+            lines = self._path.read_bytes().splitlines(keepends=True)
+            for line in lines:
                 self._take(line)
+            if len(lines) > 1000 + 4 * len(self._known):
+                # What another process appends meanwhile is lost, and then found out once more.
+                replace(
+                    disk, self._path, b"".join(self._line(*item) for item in self._known.items()), sync=False
+                )
+
+    def _line(self, sha256: str, seen: Print) -> bytes:
+        line, mac = self._key.seal("verified", {"sha256": sha256, "print": list(seen)}).splitlines()
+        return line + b" " + mac + b"\n"
 
     def _take(self, line: bytes) -> None:
         text, _, mac = line.rpartition(b" ")
@@ -61,9 +71,8 @@ class Verified:
         """Remember; losing the memory only costs time."""
         with self._lock:
             self._known[sha256] = seen
-        line, mac = self._key.seal("verified", {"sha256": sha256, "print": list(seen)}).splitlines()
         with contextlib.suppress(OSError):
-            self._disk.append(self._path, line + b" " + mac + b"\n")
+            self._disk.append(self._path, self._line(sha256, seen))
 
     def forget(self) -> None:
         """Trust no digest any more."""

@@ -162,6 +162,8 @@ def probe(disk: Disk, folder: Path) -> None:
         with lock(second, exclusive=True):
             pass
     except OSError as e:
+        if e.errno in _FULL:
+            raise
         raise StoreProblem(
             "J2K501",
             f"the file system of {folder} has no exclusive link or lock ({e.strerror}); two runs could not be kept apart",

@@ -122,7 +122,7 @@ class FileStore:
             os.close(self._disk.create(path))
             self._user = path
             # After a fork the child must not take back the parent's word.
-            weakref.finalize(self, _leave, self._disk, path, os.getpid())
+            self._farewell = weakref.finalize(self, _leave, self._disk, path, os.getpid())
 
     # blobs
 
@@ -278,8 +278,8 @@ class FileStore:
     def close(self) -> None:
         self._runs.let_go()
         if self._user is not None:
-            _leave(self._disk, self._user, os.getpid())
             self._user = None
+            self._farewell()
 
     def __enter__(self) -> FileStore:
         return self
@@ -303,7 +303,7 @@ def _open(disk: Disk, root: Path, entropy: Callable[[int], bytes]) -> Key:
         strangers = [
             p.name
             for p in root.iterdir()
-            if not p.name.startswith(TEMPORARY) and p.name not in ("key", "gate", *FOLDERS)
+            if not p.name.startswith(TEMPORARY) and p.name not in ("key", "gate", "lost+found", *FOLDERS)
         ]
         if strangers:
             raise StoreProblem(
@@ -311,9 +311,10 @@ def _open(disk: Disk, root: Path, entropy: Callable[[int], bytes]) -> Key:
                 f"{root} is not a store, and not empty: it holds {strangers[0]!r}",
                 "name an empty or a new folder with --store DIR",
             )
-    _own(disk, root, found)
     if not marker.exists():
         probe(disk, root)
+    _own(disk, root, found)
+    if not marker.exists():
         for name in FOLDERS:
             make_folder(disk, root / name)
         write_once(disk, root / "key", entropy(KEY_BYTES).hex().encode())

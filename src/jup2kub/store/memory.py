@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import tempfile
@@ -252,7 +253,8 @@ class MemoryStore:
 
     def _census(self) -> tuple[Census, dict[str, tuple[str, Slot]]]:
         live = [info.opened for info in self._runs.values() if info.live]
-        census = Census(horizon=min([self._clock() - GRACE, *live]))
+        busy = min(live, default=math.inf)
+        census = Census(horizon=min(self._clock() - GRACE, busy), busy=busy)
         for info in self.runs():
             blobs: set[BlobRef] = {b for r in self.records(info.id).values() for b in blobs_of(r)}
             blobs |= {info.plan} if info.plan else set()

@@ -109,7 +109,7 @@ class Profiles(Mapping[str, Facts]):
             return canon.from_json(Facts, json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise KeyError(key) from None
-        except ValueError as e:
+        except (OSError, ValueError) as e:
             self._ignored[f"profile/{key}"] = str(e)
             raise KeyError(key) from None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace as changed
 from pathlib import Path
@@ -23,6 +24,8 @@ from .slots import CLOSED, Ledger
 from .trust import Key, NotTrustedError
 
 META, LOCK = "run.json", "lock"
+LOOKS = 5
+"""Tries before a locked run counts as held."""
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
@@ -96,13 +99,22 @@ class Runs:
     def _take(self, run: str) -> int | None:
         """Return a descriptor that locks the run; None if the run is gone. Raises BlockingIOError if it is held."""
         path = self._folder / run / LOCK
-        try:
-            fd = take_lock(path, exclusive=True, wait=False)
-            if os.fstat(fd).st_ino == path.stat().st_ino:
-                return fd
+        for attempt in range(LOOKS):
+            try:
+                fd = take_lock(path, exclusive=True, wait=False)
+            except FileNotFoundError:
+                return None
+            except BlockingIOError:
+                if attempt + 1 == LOOKS:
+                    raise
+                # Perhaps only somebody who looks whether the run is live: that takes microseconds.
+                time.sleep(0.002)
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                if os.fstat(fd).st_ino == path.stat().st_ino:
+                    return fd
             os.close(fd)
-        except FileNotFoundError:
-            pass
+            return None
         return None
 
     @contextlib.contextmanager

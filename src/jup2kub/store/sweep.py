@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -20,6 +21,8 @@ from .slots import Ledger, blobs_of
 
 GRACE = 3600.0
 """Seconds for which nobody but its dead owner's absence makes a temporary, or an unreferenced blob, rubbish."""
+STALE = 30 * 86400.0
+"""Seconds after which word of another boot's digests and processes is dropped."""
 PATIENCE = 10.0
 """Seconds to wait for those who use the store at this moment."""
 
@@ -59,6 +62,8 @@ class Census:
     temporaries: list[Found] = field(default_factory=list)
     horizon: float = 0.0
     """What was used after this may be wanted by a live run, or be on its way into a record."""
+    busy: float = math.inf
+    """When the oldest live run was opened; a blob put after it may be on its way into a second record."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +130,7 @@ def decide(census: Census, keep_bytes: int | None, now: float) -> tuple[list[Dro
         for blob in sorted(unit.blobs, key=lambda b: b.sha256):
             holders[blob.sha256] -= 1
             lying = census.blobs.get(blob.sha256)
-            if not holders[blob.sha256] and lying is not None:
+            if not holders[blob.sha256] and lying is not None and lying.changed < census.busy:
                 reason = f"only {unit.kind} {unit.name} referred to it"
                 last.append(Dropped("blob", blob.sha256, lying.size, lying.changed, reason))
                 freed += lying.size
@@ -148,7 +153,8 @@ def take_census(house: House) -> Census:
     """Look at everything; the caller holds the gate, so nothing is used for the first time meanwhile."""
     runs = house.runs.all()
     live = [info for info in runs if info.live]
-    census = Census(horizon=min([house.now - GRACE, *(info.opened for info in live)]))
+    busy = min((info.opened for info in live), default=math.inf)
+    census = Census(horizon=min(house.now - GRACE, busy), busy=busy)
     census.units += [_run_unit(house, info) for info in runs]
     for path in house.memo.paths():
         entry = house.memo.read(path)
@@ -162,7 +168,7 @@ def take_census(house: House) -> Census:
         size, changed = _measure(path)
         if not path.name.startswith(disk.TEMPORARY):
             census.blobs[path.name] = Found(path, size, changed)
-    census.temporaries += _temporaries(house.root)
+    census.temporaries += [*_temporaries(house.root), *_old_news(house)]
     return census
 
 
@@ -222,6 +228,19 @@ def _temporaries(root: Path) -> Iterator[Found]:
         for name in sorted(names):
             if name.startswith(disk.TEMPORARY):
                 yield Found(here / name, *_measure(here / name))
+
+
+def _old_news(house: House) -> Iterator[Found]:
+    """Yield what other boots left: their checked digests, and word of processes long not heard of."""
+    for path in (house.root / "verified").iterdir():
+        if path.name != process.BOOT and not path.name.startswith(disk.TEMPORARY):
+            yield Found(path, *_measure(path))
+    for path in (house.root / "users").iterdir():
+        user = process.parse(path.name)
+        size, changed = _measure(path)
+        # Word of a dead process of this boot is for the next who opens the store.
+        if changed < house.now - STALE and (user is None or user.alive() is None):
+            yield Found(path, size, changed)
 
 
 def _remove(house: House, item: Dropped, census: Census) -> None:
