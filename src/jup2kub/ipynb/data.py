@@ -47,36 +47,9 @@ KERNEL_LANGUAGES = (
 SCRIPT_LANGUAGES = {".py": "python", ".r": "R", ".jl": "julia"}
 """Language of a percent script by the ending of its name; all have `#` comments."""
 
-FOREIGN_MAGICS = frozenset(
-    (
-        "bash",
-        "csharp",
-        "cython",
-        "fsharp",
-        "go",
-        "html",
-        "javascript",
-        "js",
-        "julia",
-        "latex",
-        "markdown",
-        "matlab",
-    )
-    + (
-        "octave",
-        "perl",
-        "perl6",
-        "powershell",
-        "pwsh",
-        "r",
-        "ruby",
-        "rust",
-        "sbt",
-        "scala",
-        "script",
-        "sh",
-        "sql",
-    )
-    + ("stata", "svg", "tcsh", "zsh", "cmd")
-)
+_LANGUAGE_MAGICS = """
+    bash csharp cython fsharp go html javascript js julia latex markdown matlab octave perl perl6 powershell pwsh r
+    ruby rust sbt scala script sh sql stata svg tcsh zsh cmd
+"""
+FOREIGN_MAGICS = frozenset(_LANGUAGE_MAGICS.split())
 """Cell magics whose cell is of another language, and so all comments in a Python script; in small letters."""
