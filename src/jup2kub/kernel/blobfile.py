@@ -1,0 +1,84 @@
+"""The file of one saved group: pickle streams, then memory blocks on page boundaries, then a JSON directory.
+
+    magic (8) | streams | blocks … | directory (JSON) | length of the directory (8, big-endian) | magic (8)
+
+Written once from front to back, so that the digest is ready when the last byte is; read by a private
+copy-on-write mapping, so that nothing is read before it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+import os
+from typing import Any, BinaryIO
+
+from . import memory
+
+MAGIC = b"J2KVAL01"
+_CHUNK = 1 << 22
+"""Bytes hashed and written at a time: they are still in the cache for the second of the two."""
+
+
+class Writer:
+    """Writes one file and digests it on the way. Raises OSError as the system does."""
+
+    def __init__(self, path: str) -> None:
+        self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115 - `finish` closes it
+        self._digest = hashlib.sha256()
+        self.position = 0
+        self.write(MAGIC)
+
+    def write(self, data: Any) -> None:
+        """Append bytes or any contiguous buffer."""
+        with memoryview(data) as whole, whole.cast("B") as view:
+            for at in range(0, len(view), _CHUNK):
+                part = view[at : at + _CHUNK]
+                self._digest.update(part)
+                while len(part):
+                    part = part[self._file.write(part) or 0 :]
+            self.position += len(view)
+
+    def block(self, low: int, data: Any) -> tuple[int, int]:
+        """Append a memory block from address `low`; return (offset in the file, bytes)."""
+        size = memoryview(data).nbytes
+        self.write(bytes(memory.aligned(self.position, low, size) - self.position))
+        offset = self.position
+        self.write(data)
+        return offset, size
+
+    def finish(self, directory: dict[str, Any]) -> tuple[int, str]:
+        """Append the directory and close; return (bytes, sha256) of the file."""
+        text = json.dumps(directory, separators=(",", ":")).encode()
+        self.write(text + len(text).to_bytes(8, "big") + MAGIC)
+        self._file.close()
+        return self.position, self._digest.hexdigest()
+
+    def abandon(self) -> None:
+        """Close without finishing: the file has no directory and is not readable."""
+        self._file.close()
+
+
+class Reader:
+    """Maps a file. `blocks` are writable memory that no other process sees.
+
+    Raises ValueError if the file is not whole, OSError if it cannot be opened.
+    """
+
+    def __init__(self, path: str) -> None:
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < len(MAGIC) * 2 + 8:
+                raise ValueError(f"{path}: not a file of saved values")
+            self._map = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_COPY)
+        whole = memoryview(self._map)
+        length = int.from_bytes(whole[-16:-8], "big")
+        if whole[:8] != MAGIC or whole[-8:] != MAGIC or length > size - 24:
+            raise ValueError(f"{path}: not a file of saved values, or not whole")
+        self._whole = whole
+        self.directory: dict[str, Any] = json.loads(bytes(whole[-16 - length : -16]))
+
+    def part(self, place: list[int]) -> memoryview:
+        """Return the bytes at (offset, size)."""
+        return self._whole[place[0] : place[0] + place[1]]
