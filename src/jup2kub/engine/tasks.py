@@ -1,0 +1,174 @@
+"""The nouns of the state machine: tasks, attempts, workers, and the state of a run made of them.
+
+Python >= 3.9 and the standard library only: the run server in a pod carries it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from jup2kub.engine.budgets import Config
+from jup2kub.model.plan import Plan
+
+PENDING, READY, DISPATCHED, RUNNING, PERSISTING = "PENDING", "READY", "DISPATCHED", "RUNNING", "PERSISTING"
+RETRY_WAIT, LOST, SUSPECT = "RETRY_WAIT", "LOST", "SUSPECT"
+COMMITTED, QUARANTINED, BLOCKED, CANCELLED = "COMMITTED", "QUARANTINED", "BLOCKED", "CANCELLED"
+TERMINAL = frozenset({COMMITTED, QUARANTINED, BLOCKED, CANCELLED})
+MAIN = "main"
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One live execution of a task."""
+
+    number: int
+    worker: str
+    since: float
+    """When it was dispatched, then when it started."""
+    beat: float
+    """When it was last heard of."""
+    state: str = DISPATCHED
+    memory: int = 0
+    """Bytes admitted for it."""
+    silent: bool = False
+    waiting: bool = False
+    """Main only: waits for a step and takes no processor."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """The main line or a step."""
+
+    id: str
+    cells: tuple[int, ...]
+    needs: tuple[str, ...] = ()
+    """Steps that must have committed (or have been run by main) before."""
+    after: frozenset[int] = frozenset()
+    """Cells that main must have passed before."""
+    priority: float = 0.0
+    """Higher goes first."""
+    image: str = ""
+    """Class of workers that may run it; empty = any."""
+    cpu: float = 1.0
+    memory: int = 0
+    """Predicted peak, bytes; 0 = not known."""
+    gpu: int = 0
+    timeout: float = 0.0
+    """Seconds one attempt may run; 0 = no limit."""
+    retries: int = -1
+    """Retries of an error of the user's code; -1 = as configured."""
+    state: str = PENDING
+    attempts: tuple[Attempt, ...] = ()
+    """Those alive; more than one only while an earlier one is silent."""
+    number: int = 0
+    """Attempts made so far."""
+    spent: Mapping[str, int] = field(default_factory=dict)
+    """Failures by kind."""
+    until: float = 0.0
+    """In RETRY_WAIT and LOST: when it is offered again."""
+    storage: int = 1
+    record: str = ""
+    reason: str = ""
+    """Why it is in this state, in words."""
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Capacity of one class."""
+
+    id: str
+    image: str
+    cpu: float
+    memory: int
+    gpu: int
+    seen: float
+
+
+@dataclass(frozen=True)
+class State:
+    """All that the fold knows; its JSON is `kit.canon.to_json`, and `kit.canon.from_json(State, …)` brings it back."""
+
+    config: Config
+    tasks: Mapping[str, Task]
+    workers: Mapping[str, Worker] = field(default_factory=dict)
+    gone: frozenset[str] = frozenset()
+    """Workers that left: they never come back."""
+    passed: frozenset[int] = frozenset()
+    """Cells that main has finished."""
+    order_from: int = -1
+    """From this cell on everything runs in main, in notebook order; -1 = the plan holds."""
+    ended: bool = False
+    wake: float = 0.0
+    """When the last Wake was asked for; 0 = none is due."""
+
+
+def initial(plan: Plan, config: Config) -> State:
+    """Return the state of a run of `plan` before anything has happened."""
+    owner = {i: s.id for s in plan.steps if s.kind == "cells" for i in s.cells}
+    cells = {c.index: c for c in plan.cells}
+    tasks = {MAIN: Task(MAIN, plan.main, priority=float("1e9"), cpu=config.main_cpu)}
+    for step in plan.steps:
+        if step.kind != "cells":
+            continue
+        before = {j for i in step.cells for j in cells[i].before} | set(step.loads.values())
+        outside = before - set(step.cells) - set(step.replays)
+        own = [cells[i] for i in step.cells]
+        tasks[step.id] = Task(
+            step.id,
+            step.cells,
+            needs=tuple(sorted({owner[j] for j in outside if j in owner})),
+            after=frozenset(j for j in outside if j not in owner),
+            priority=-float(step.cells[0]),
+            cpu=max([c.cpu for c in own if c.cpu] or [1.0]),
+            memory=max([c.memory for c in own if c.memory] or [0]),
+            gpu=max([c.gpu for c in own if c.gpu] or [0]),
+            timeout=sum(c.timeout for c in own if c.timeout) if all(c.timeout for c in own) else 0.0,
+            retries=max([c.retries for c in own if c.retries is not None] or [-1]),
+        )
+    return State(config, tasks)
+
+
+def free(state: State, worker: str) -> tuple[float, int, int]:
+    """Return the cores, bytes and devices that no live attempt of `worker` holds; negative = more is held."""
+    have = state.workers[worker]
+    return left(have, state.tasks.values())
+
+
+def waiting(state: State) -> Mapping[str, str]:
+    """Return for each READY task, in words, what it waits for."""
+    return {
+        t.id: "waits for a free worker"
+        if any(suits(w, t) for w in state.workers.values())
+        else f"waits for a worker with {t.gpu} gpu and image {t.image or 'any'}"
+        for t in state.tasks.values()
+        if t.state == READY
+    }
+
+
+def suits(worker: Worker, task: Task) -> bool:
+    """Return whether `worker` is of the class that `task` wants, busy or not."""
+    return (not task.image or task.image == worker.image) and task.gpu <= worker.gpu
+
+
+def left(worker: Worker, tasks: Iterable[Task]) -> tuple[float, int, int]:
+    """Return what the live attempts of `tasks` leave of `worker`: cores, bytes, devices."""
+    cpu, memory, gpu = worker.cpu, worker.memory, worker.gpu
+    for task in tasks:
+        for attempt in task.attempts:
+            if attempt.worker == worker.id:
+                cpu -= 0.0 if attempt.waiting else task.cpu
+                memory -= attempt.memory
+                gpu -= task.gpu
+    return cpu, memory, gpu
+
+
+def shown(task: Task) -> Task:
+    """Return the task in the state that its live attempts put it in."""
+    if not task.attempts or task.state in TERMINAL:
+        return task
+    speaking = [a for a in task.attempts if not a.silent]
+    if not speaking:
+        return replace(task, state=SUSPECT)
+    order = (DISPATCHED, RUNNING, PERSISTING)
+    return replace(task, state=max((a.state for a in speaking), key=order.index))
