@@ -17,10 +17,10 @@ _REWRITTEN = re.compile(r"\A\s|^\s*(?:In \[\d|>>>|\.\.\.)", re.MULTILINE)
 def to_python(source: str) -> str | None:
     """Return the Python that the kernel runs for a cell, or None if the cell is not Python even so.
 
-    Magics become `get_ipython()` calls. Top-level `await` is allowed. The text ends with a newline unless empty.
+    Magics become `get_ipython()` calls. Top-level `await` is allowed. The text ends with a newline.
     """
     if not _REWRITTEN.search(source) and _parses(source):
-        return source if not source or source.endswith("\n") else source + "\n"
+        return source if source.endswith("\n") else source + "\n"
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -123,7 +123,7 @@ def test_kernel_and_language(metadata, kernel, language):
     ("source", "python"),
     [
         ("x = 1", "x = 1\n"),
-        ("", ""),
+        ("", "\n"),
         ("x = !ls", "x = get_ipython().getoutput('ls')\n"),
         ("%time f()", "get_ipython().run_line_magic('time', 'f()')\n"),
         ("%%bash\nls", "get_ipython().run_cell_magic('bash', '', 'ls\\n')\n"),
