@@ -1,0 +1,125 @@
+"""Runs a case through the command line, in this process, and says whether it gives the sequential answer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jup2kub.cli.main import main
+
+from .loader import Case, Pair, closure, write_case
+from .reference import answer, files, outputs
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """How a notebook is run."""
+
+    mode: str
+    workers: int
+    fork: bool
+    offload: str
+
+    def __str__(self) -> str:
+        return f"{self.mode}-{self.workers}-{'fork' if self.fork else 'nofork'}-{self.offload}"
+
+    @property
+    def words(self) -> list[str]:
+        """The options of the command line."""
+        words = ["--plan", self.mode, "--workers", str(self.workers), "--offload", self.offload]
+        return words if self.fork else [*words, "--no-fork"]
+
+
+CONFIGURATIONS = tuple(
+    Configuration(*c)
+    for c in itertools.product(("static", "hybrid"), (1, 2, 4), (True, False), ("auto", "all"))
+)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a run."""
+
+    state: str
+    """`equal`, `different`, or `refused` (a non-zero exit code)."""
+    text: str = ""
+    """What differed, or what the program said."""
+
+
+def number(case: Case) -> int:
+    """Return a number that spreads cases over configurations and tiers, the same in every session."""
+    return int.from_bytes(hashlib.sha256(case.name.encode()).digest()[:4], "big")
+
+
+def configurations(case: Case, full: bool) -> tuple[Configuration, ...]:
+    """Return all configurations, or the one whose turn it is for this case."""
+    return CONFIGURATIONS if full else (CONFIGURATIONS[number(case) % len(CONFIGURATIONS)],)
+
+
+def run(case: Case, how: Configuration, folder: Path) -> list[Result]:
+    """Run the case in new folders; in hybrid mode a second time, with what the first run learned.
+
+    Returns one result for each run.
+    """
+    expected = answer(case)
+    found = []
+    for attempt in range(2 if how.mode == "hybrid" else 1):
+        project = folder / f"project-{attempt}"
+        project.mkdir()
+        notebook, target = write_case(case, project), folder / f"out-{attempt}.ipynb"
+        argv = ["run", str(notebook), "-o", str(target), "--store", str(folder / "store"), *how.words]
+        code, _, err = call([*argv, "--fresh"] if attempt else argv, project)
+        if code != 0 or not target.exists():
+            found.append(Result("refused", f"exit code {code}\n{err}"))
+            continue
+        got = outputs(json.loads(target.read_text()), project)
+        found.append(_compare(case, expected, {"outputs": got, "files": files(project)}))
+    return found
+
+
+def _compare(case: Case, expected: dict[str, Any], got: dict[str, Any]) -> Result:
+    for index in range(len(case.cells)):
+        wanted, shown = expected["outputs"][index], got["outputs"][index]
+        if wanted != shown:
+            return Result("different", f"cell {index}:\n  expected {wanted}\n  got      {shown}")
+    if expected["files"] != got["files"]:
+        return Result("different", f"files:\n  expected {expected['files']}\n  got      {got['files']}")
+    return Result("equal")
+
+
+def cell_edges(notebook: Path, store: Path, mode: str) -> frozenset[Pair]:
+    """Return the transitive closure of the plan's `cell_edges`. Raises RuntimeError if there is no plan."""
+    code, out, err = call(
+        ["plan", str(notebook), "--json", "--plan", mode, "--store", str(store)], notebook.parent
+    )
+    if code != 0:
+        raise RuntimeError(f"plan: exit code {code}\n{err}")
+    return closure(frozenset((e["from"], e["to"]) for e in json.loads(out)["cell_edges"]))
+
+
+def call(argv: list[str], folder: Path) -> tuple[int, str, str]:
+    """Call the program in `folder`; return exit code, standard output, standard error."""
+    out, err = io.StringIO(), io.StringIO()
+    with _inside(folder), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main(argv)
+    return code, out.getvalue(), err.getvalue()
+
+
+@contextlib.contextmanager
+def _inside(folder: Path) -> Iterator[None]:
+    kept, seed = Path.cwd(), os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = "0"
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(kept)
+        os.environ.pop("PYTHONHASHSEED") if seed is None else os.environ.update(PYTHONHASHSEED=seed)
