@@ -1,0 +1,307 @@
+"""The main line: one kernel that runs the notebook top to bottom, and sends heavy independent cells away.
+
+For every cell, in order: adopt a committed result, send the cell away as a step, or run it here once what it reads
+has come back. Names whose versions are still out are *pending* and absent from the kernel's namespace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
+
+from jup2kub.agent.judge import Mispredicted, plain
+from jup2kub.agent.kernel import Kernel, KernelDied
+from jup2kub.agent.session import Record, Session, Told
+from jup2kub.agent.steps import (
+    Done,
+    Outcome,
+    Raised,
+    ReplayFailed,
+    Unshippable,
+    execute,
+    load,
+    outcome_of,
+    save,
+    to_save,
+)
+from jup2kub.agent.undo import restore
+from jup2kub.model.facts import Facts
+from jup2kub.model.plan import CellPlan
+from jup2kub.model.run import CellOutcome
+
+WORTH_SAVING = 0.5
+"""Seconds; a cell of the main line that took less is made again rather than kept."""
+
+
+class Hands(Protocol):
+    """Who runs what leaves the main line."""
+
+    def may_send(self, cell: CellPlan) -> bool:
+        """Return whether there is any point in sending the cell away now."""
+
+    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome]:
+        """Take the cell over; on return the main kernel may go on."""
+
+    def waits(self, waiting: bool) -> None:
+        """The main line begins or stops to wait: while it waits its core is free."""
+
+    def spare(self) -> int:
+        """Return how many cores nobody uses, the main line's own included."""
+
+
+class Stop(Exception):
+    """The notebook ends at `cell`."""
+
+    def __init__(self, cell: int) -> None:
+        super().__init__(cell)
+        self.cell = cell
+
+
+class StartAgain(Exception):
+    """The main kernel is lost, or stands on a broken assumption; `in_order` from a cell on."""
+
+    def __init__(self, reason: str, in_order: int | None = None, wrong: Mispredicted | None = None) -> None:
+        super().__init__(reason)
+        self.in_order, self.wrong = in_order, wrong
+
+
+class MainLine:
+    """One life of the main kernel. `outcomes` and `records` live on in the session when it is lost."""
+
+    def __init__(self, session: Session, hands: Hands, kernel: Kernel, in_order: int | None = None) -> None:
+        self.session, self.hands, self.kernel = session, hands, kernel
+        self.in_order = in_order
+        self.pending: dict[str, int] = {}
+        """Name → the cell that makes or made the version that is not in the namespace yet."""
+        self.out: dict[int, asyncio.Future[Outcome]] = {}
+        """Steps that have not ended, by cell."""
+        self.ahead: dict[int, frozenset[int]] = {}
+        """For each step the earlier ones that were unfinished when it left."""
+        self.failed: set[int] = set()
+        self.sticky = ""
+
+    # -- the loop ------------------------------------------------------------------------------------------------
+
+    async def drive(self) -> None:
+        """Run all cells. Raises Stop, StartAgain, KernelDied (a step's death is no concern of this line)."""
+        for cell in self.session.plan.cells:
+            await self._look(wait=())
+            if self._blocked(cell):
+                self._block(cell)
+                continue
+            await self._turn(cell)
+        await self._look(wait=tuple(self.out))
+        if self.session.terms.digests:
+            await self._fetch(set(self.pending))
+
+    async def _turn(self, cell: CellPlan) -> None:
+        session, index = self.session, cell.index
+        past = session.outcomes.get(index)
+        record = session.known(cell)
+        if record is not None:
+            if past is None:
+                session.adopt(cell, record)
+            await self._set_pending(cell, record_names(record))
+        elif past is not None and past.status == "ok" and not self._outdated(cell):
+            await self._again(cell)
+        elif self._leaves(cell):
+            self.ahead[index] = frozenset(self.out)
+            self.out[index] = await self.hands.send(self, cell)
+            await self._set_pending(cell, plain(cell.writes) | {n for n in cell.writes if n.startswith("@")})
+        else:
+            await self._here(cell)
+
+    def _leaves(self, cell: CellPlan) -> bool:
+        if self.in_order is not None or self.sticky or cell.index not in self.session.off:
+            return False
+        if cell.waits_all and self.out:
+            return False
+        return self.hands.may_send(cell)
+
+    def _outdated(self, cell: CellPlan) -> bool:
+        return self.in_order is not None and cell.index >= self.in_order
+
+    async def _set_pending(self, cell: CellPlan, names: Iterable[str]) -> None:
+        fresh = set(names)
+        for name in fresh:
+            self.pending[name] = cell.index
+        absent = sorted(plain(fresh) | cell.deletes)
+        if absent:
+            await self.kernel.drop(absent)
+
+    # -- pending values ------------------------------------------------------------------------------------------
+
+    async def fetch(self, names: Iterable[str]) -> None:
+        """Bring pending versions of `names` into the main kernel, whole groups at a time."""
+        await self._fetch(set(names) & set(self.pending))
+
+    async def _fetch(self, names: set[str]) -> None:
+        producers = sorted({self.pending[n] for n in names if n in self.pending})
+        await self._look(wait=producers)
+        for producer in producers:
+            mine = frozenset(n for n, p in self.pending.items() if p == producer)
+            record = self.session.records.get(producer)
+            if record is not None:
+                entries = [v for v in record["values"] if set(v["names"]) & names]
+                mine = frozenset(n for v in entries for n in v["names"] if n in mine) | (
+                    mine & set(record["deleted"])
+                )
+                await load(self.session, self.kernel, producer, mine)
+            for name in mine | {n for n in names if self.pending.get(n) == producer}:
+                self.pending.pop(name, None)
+
+    async def _look(self, wait: Iterable[int]) -> None:
+        """Wait for the steps of the cells `wait`, and act on every step that has ended."""
+        waiting = [self.out[i] for i in wait if i in self.out]
+        if any(not f.done() for f in waiting):
+            self.hands.waits(True)
+            try:
+                await self._until(waiting)
+            finally:
+                self.hands.waits(False)
+        for index in sorted(i for i, f in self.out.items() if f.done()):
+            await self._ended(index, self.out.pop(index).result())
+
+    async def _until(self, waiting: list[asyncio.Future[Outcome]]) -> None:
+        while any(not f.done() for f in waiting):
+            await asyncio.wait(
+                [f for f in self.out.values() if not f.done()], return_when=asyncio.FIRST_COMPLETED
+            )
+            if any(self._bad(f) for f in self.out.values() if f.done()):
+                break
+
+    @staticmethod
+    def _bad(future: asyncio.Future[Outcome]) -> bool:
+        return not isinstance(future.result(), Done)
+
+    async def _ended(self, index: int, outcome: Outcome) -> None:
+        session = self.session
+        if isinstance(outcome, Done):
+            session.outcomes[index] = outcome.outcome
+            session.tell(Told("done", index, "step", seconds=outcome.outcome.seconds))
+        elif isinstance(outcome, Raised):
+            await self._raised(index, outcome.outcome)
+        elif isinstance(outcome, Mispredicted):
+            raise StartAgain(f"cell {index}: {outcome.reason}", index, outcome)
+        elif isinstance(outcome, Unshippable):
+            names = ", ".join(f"{n} ({why})" for n, why in sorted(outcome.names.items()))
+            facts = replace(outcome.facts, mispredicted=False)
+            wrong = Mispredicted(index, f"what it made cannot leave its kernel: {names}", facts)
+            raise StartAgain(f"cell {index}: {wrong.reason}", index, wrong)
+        else:
+            raise StartAgain(f"cell {index}: {outcome.reason}", index)
+
+    async def _raised(self, index: int, outcome: CellOutcome) -> None:
+        """An exception of a step is final only after every earlier cell is done, in order."""
+        earlier = [i for i in self.out if i < index]
+        if earlier:
+            await self._look(wait=earlier)
+        if self.ahead[index]:
+            raise StartAgain(
+                f"cell {index} raised while earlier cells were unfinished; it runs again in order", index
+            )
+        self._fail(index, outcome)
+
+    def _fail(self, index: int, outcome: CellOutcome) -> None:
+        self.session.outcomes[index] = outcome
+        self.failed.add(index)
+        if not self.session.terms.keep_going:
+            raise Stop(index)
+
+    # -- running here --------------------------------------------------------------------------------------------
+
+    async def _here(self, cell: CellPlan) -> None:
+        session, index = self.session, cell.index
+        if cell.barrier or cell.waits_all:
+            await self._look(wait=tuple(self.out))
+            await self._fetch(set(self.pending))
+        else:
+            await self.fetch(cell.reads | cell.mutates | cell.deletes)
+        session.begin(cell)
+        undo = session.undo_folder(index, 0)
+        start = time.time()
+        session.tell(Told("start", index, "main", seconds=cell.seconds or None))
+        try:
+            maps = self.hands.spare() if self.in_order is None and not self.sticky else 1
+            result = await execute(session, self.kernel, cell, undo=undo, maps=maps)
+        except KernelDied:
+            restore(undo)
+            raise
+        facts = session.facts_of(cell, result)
+        outcome = outcome_of(session, cell, result, start=start, attempt=1, worker="main", step=None)
+        if result.status != "ok" and not (cell.may_raise and result.status == "error"):
+            await self._error_here(cell, outcome)
+            return
+        for name in cell.writes | facts.bound | facts.mutated:
+            self.pending.pop(name, None)
+        self.sticky = self.sticky or facts.sticky
+        await self._keep(cell, outcome, facts)
+        shutil.rmtree(undo, ignore_errors=True)
+
+    async def _error_here(self, cell: CellPlan, outcome: CellOutcome) -> None:
+        error = outcome.error
+        if error is not None and error.ename == "NameError" and self.pending:
+            name = next((n for n in self.pending if f"'{n}'" in error.evalue), None)
+            if name is not None:
+                facts = Facts(mispredicted=True, bound=frozenset())
+                wrong = Mispredicted(cell.index, f"it reads {name}, which its text does not say", facts)
+                raise StartAgain(
+                    f"cell {cell.index}: {wrong.reason}", min(cell.index, self.pending[name]), wrong
+                )
+        await self._look(wait=tuple(self.out))
+        self.session.tell(Told("done", cell.index, "main", text="raised", seconds=outcome.seconds))
+        self._fail(cell.index, outcome)
+
+    async def _keep(self, cell: CellPlan, outcome: CellOutcome, facts: Facts) -> None:
+        """Commit what is worth keeping: heavy cells if saving is cheap, and whatever would not repeat."""
+        session, index = self.session, cell.index
+        token = secrets.token_hex(8)
+        names = to_save(cell, facts)
+        if session.terms.digests:
+            outcome = replace(outcome, digests=await self.kernel.digest(plain(names)))
+        session.outcomes[index] = outcome
+        repeatable = session.repeatable(cell, facts)
+        if not repeatable:
+            session.keys.executed(index, token)
+        if (
+            outcome.status == "ok"
+            and (not repeatable or outcome.seconds >= WORTH_SAVING)
+            and session.worth(cell, outcome)
+        ):
+            limit = None if not repeatable else outcome.seconds / 10
+            saved, stuck = await save(session, self.kernel, names, seconds=limit)
+            facts = replace(
+                facts, unshippable=stuck, sizes={n: v["bytes"] for v in saved for n in v["names"]}
+            )
+            if not set(stuck) & session.read_later[index]:
+                session.commit(cell, outcome, facts, saved, token)
+        session.learn(index, facts)
+        session.tell(Told("done", index, "main", seconds=outcome.seconds))
+
+    async def _again(self, cell: CellPlan) -> None:
+        """Replay a finished cell in a new main kernel; its outputs stand."""
+        await self.fetch(cell.reads | cell.mutates | cell.deletes)
+        result = await execute(self.session, self.kernel, cell, silent=True, undo=None)
+        if result.status != "ok" and not cell.may_raise:
+            raise ReplayFailed(cell.index, result)
+        for name in cell.writes:
+            self.pending.pop(name, None)
+
+    # -- keep going ----------------------------------------------------------------------------------------------
+
+    def _blocked(self, cell: CellPlan) -> bool:
+        return bool(self.failed) and bool(set(cell.before) & self.failed or cell.barrier)
+
+    def _block(self, cell: CellPlan) -> None:
+        self.failed.add(cell.index)
+        self.session.outcomes[cell.index] = CellOutcome(index=cell.index, status="blocked")
+
+
+def record_names(record: Record) -> frozenset[str]:
+    """Return every name whose version the record holds, removed ones included."""
+    return frozenset(n for v in record["values"] for n in v["names"]) | frozenset(record["deleted"])

@@ -1,0 +1,82 @@
+"""How a kernel that does not hold them gets the versions that some cells read: what to load, what to replay.
+
+Pure. Used wherever a namespace has to be made anew: a step in a fresh kernel, a pod, a main line that was lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Callable
+
+from jup2kub.model.plan import CellEdge, CellPlan
+
+Needs = Mapping[int, tuple[tuple[int, str], ...]]
+"""For each cell the versions it reads: (cell that made it, name)."""
+
+SHIPPED_RESOURCES = ("@rng:", "@env", "@cwd", "@sys.path", "@warnings", "@rc:matplotlib", "@options:pandas")
+"""Ambient state that can be saved and set again, as a value can."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One act of making a namespace: `names` to load as `cell` left them, or none: replay `cell`."""
+
+    cell: int
+    names: frozenset[str] = frozenset()
+
+    @property
+    def replay(self) -> bool:
+        """Whether the cell is executed again, outputs discarded."""
+        return not self.names
+
+
+def needs(edges: Iterable[CellEdge]) -> dict[int, tuple[tuple[int, str], ...]]:
+    """Return what each cell reads, from the edges of a plan; files are in the folder and need nothing."""
+    found: dict[int, list[tuple[int, str]]] = {}
+    for edge in edges:
+        if not edge.name.startswith("@file"):
+            found.setdefault(edge.target, []).append((edge.source, edge.name))
+    return {cell: tuple(sorted(set(pairs))) for cell, pairs in found.items()}
+
+
+def shippable(name: str) -> bool:
+    """Return whether a version of `name` can be a stored value at all (a variable, or ambient state with a setter)."""
+    return not name.startswith("@") or name.startswith(SHIPPED_RESOURCES)
+
+
+def recipe(targets: Iterable[int], needs: Needs, available: Callable[[int, str], bool]) -> tuple[Op, ...]:
+    """Return the acts, in notebook order, after which `targets` find everything they read.
+
+    `available(cell, name)` tells whether that version can be loaded; what cannot be is made again by
+    replaying its cell, with all that this cell needs in turn.
+    """
+    loads: dict[int, set[str]] = {}
+    replays: set[int] = set()
+    todo = list(targets)
+    seen: set[int] = set()
+    while todo:
+        reader = todo.pop()
+        if reader in seen:
+            continue
+        seen.add(reader)
+        for producer, name in needs.get(reader, ()):
+            if available(producer, name):
+                loads.setdefault(producer, set()).add(name)
+            else:
+                replays.add(producer)
+                todo.append(producer)
+    ops = [Op(cell) for cell in replays]
+    ops += [Op(cell, frozenset(names)) for cell, names in loads.items() if cell not in replays]
+    return tuple(sorted(ops, key=lambda op: op.cell))
+
+
+def adoptable(cell: CellPlan, read_later: frozenset[str]) -> bool:
+    """Return whether loading values can stand for running `cell`.
+
+    `read_later`: names of the cell's versions that any later cell reads. Definitions travel as source, and library
+    state has no form to travel in.
+    """
+    return all(shippable(n) for n in read_later if not n.startswith("@file")) and not (
+        cell.definitions & read_later
+    )

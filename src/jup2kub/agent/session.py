@@ -1,0 +1,235 @@
+"""One run on one machine: what is committed, what may be adopted, and the words about it.
+
+The same object serves the main line and the steps; it owns no process.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Callable
+
+from jup2kub.agent.files import post_images, put_back
+from jup2kub.agent.judge import Mispredicted
+from jup2kub.agent.kernel import CellResult
+from jup2kub.agent.keys import Keys
+from jup2kub.agent.observed import observe, still
+from jup2kub.agent.recipe import Needs, adoptable, needs
+from jup2kub.errors import Interrupted
+from jup2kub.kit.canon import from_json, to_json
+from jup2kub.model.facts import Facts
+from jup2kub.model.plan import CellPlan, Plan
+from jup2kub.model.run import CellOutcome
+from jup2kub.store import Slot, Store
+
+Record = Mapping[str, Any]
+UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What this run was asked for."""
+
+    run: str
+    project: Path
+    """The folder the notebook runs in."""
+    workers: int = 1
+    fresh: bool = False
+    """Ignore results of other runs."""
+    keep_going: bool = False
+    fork: bool = True
+    offload: str = "auto"
+    digests: bool = False
+    """Take digests of variables after every cell, for `verify`."""
+    environ: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Told:
+    """One thing worth telling the user while the run goes on."""
+
+    kind: str
+    """`start`, `done`, `adopted`, `retry`, `note`, `output`."""
+    cell: int | None = None
+    where: str = "main"
+    text: str = ""
+    seconds: float | None = None
+    """Predicted (start) or measured (done)."""
+
+
+class Session:
+    """The state of one run that outlives its kernels."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        sources: Mapping[int, str],
+        store: Store,
+        terms: Terms,
+        world: str,
+        tell: Callable[[Told], None],
+        profile_keys: Mapping[int, str],
+        undo_root: Path,
+    ) -> None:
+        self.store, self.terms, self.tell = store, terms, tell
+        self.sources = dict(sources)
+        self.world, self.undo_root = world, undo_root
+        self.outcomes: dict[int, CellOutcome] = {}
+        self.records: dict[int, Record] = {}
+        self.facts: dict[int, Facts] = {}
+        self.untrusted: set[int] = set()
+        """Cells whose earlier commits in this run rest on a broken assumption."""
+        self.use(plan, profile_keys)
+
+    def use(self, plan: Plan, profile_keys: Mapping[int, str]) -> None:
+        """Go by this plan from now on."""
+        self.plan, self.profile_keys = plan, profile_keys
+        self.cells: dict[int, CellPlan] = {c.index: c for c in plan.cells}
+        self.counts = {c.index: n for n, c in enumerate(plan.cells, 1)}
+        self.needs: Needs = needs(plan.cell_edges)
+        self.keys = Keys(plan, self.sources, self.world)
+        later: dict[int, set[str]] = {}
+        for edge in plan.cell_edges:
+            later.setdefault(edge.source, set()).add(edge.name)
+        self.read_later: dict[int, frozenset[str]] = {
+            i: frozenset(n for n in later.get(i, ()) if not n.startswith("@file")) for i in self.cells
+        }
+
+    def slot(self, cell: int) -> Slot:
+        """Return the first place of the cell's commit in this run."""
+        return Slot(self.terms.run, f"cell-{cell}")
+
+    def available(self, cell: int, name: str) -> bool:
+        """Return whether that version can be loaded from the store."""
+        record = self.records.get(cell)
+        return record is not None and any(name in v["names"] for v in record["values"])
+
+    @property
+    def off(self) -> frozenset[int]:
+        """Cells that the plan lets leave the main line."""
+        return frozenset(i for step in self.plan.steps for i in step.cells)
+
+    def undo_folder(self, cell: int, attempt: int) -> Path:
+        """Return the folder for what the cell is about to overwrite, in this attempt."""
+        folder = self.undo_root / f"{cell}-{attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def facts_of(self, cell: CellPlan, result: CellResult) -> Facts:
+        """Return what was seen of an execution, without generators that nothing has seeded: they carry no promise."""
+        return replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
+
+    def map_loops(self, cell: CellPlan) -> tuple[Mapping[str, Any], ...]:
+        """Return the loops of the notebook that the cell may run as map steps, as the kernel wants them."""
+        return tuple(to_json(loop) for c in self.plan.cells if c.index <= cell.index for loop in c.loops)
+
+    def hold(self, cell: int, saved: list[Mapping[str, Any]]) -> None:
+        """Note values that the main kernel made and that were saved only for a step to load."""
+        before = self.records.get(cell) or {"values": [], "deleted": [], "held": True}
+        self.records[cell] = {**before, "values": [*before["values"], *saved]}
+
+    def forget(self, wrong: Mispredicted, start: int | None) -> None:
+        """Keep what was found of a cell for ever, and trust nothing that this run made from cell `start` on."""
+        self.learn(wrong.cell, wrong.facts)
+        for index in list(self.cells):
+            if start is None or index >= start:
+                self.untrusted.add(index)
+                self.records.pop(index, None)
+                self.outcomes.pop(index, None)
+        for index in [i for i, r in self.records.items() if r.get("held")]:
+            del self.records[index]
+
+    def begin(self, cell: CellPlan) -> None:
+        """Before a cell with effects: say exclusively that it starts. Raises Interrupted if it may have acted before."""
+
+    def worth(self, cell: CellPlan, outcome: CellOutcome) -> bool:
+        """Return whether a finished cell of the main line may be committed at all."""
+        return cell.cache is not False and not cell.barrier and self._adoptable(cell)
+
+    # -- adopting ------------------------------------------------------------------------------------------------
+
+    def known(self, cell: CellPlan) -> Record | None:
+        """Return a committed record that may stand for running the cell, or None."""
+        index = cell.index
+        if index in self.records and not self.records[index].get("held"):
+            return self.records[index]
+        if cell.cache is False or index in self.untrusted or cell.barrier or not self._adoptable(cell):
+            return None
+        latest = self.store.latest(self.terms.run, self.slot(index).step)
+        key = self.keys.of(index)
+        for record in (latest and latest[1], None if self.terms.fresh else self._recalled(key, cell)):
+            if record is not None and record.get("key") == key and self._stands(cell, record):
+                return record
+        return None
+
+    def _adoptable(self, cell: CellPlan) -> bool:
+        return adoptable(cell, self.read_later[cell.index])
+
+    def _recalled(self, key: str, cell: CellPlan) -> Record | None:
+        record = self.store.recall(key, lambda seen: still(seen, self.terms.project, self.terms.environ))
+        if record is None or record.get("run") == self.terms.run:
+            return record
+        return record if record["repeatable"] or cell.cache else None
+
+    def _stands(self, cell: CellPlan, record: Record) -> bool:
+        if record["status"] != "ok" or not self.store.valid(record):
+            return False
+        if not still(record["observed"], self.terms.project, self.terms.environ):
+            return False
+        saved = {n for v in record["values"] for n in v["names"]} | set(record["deleted"])
+        return self.read_later[cell.index] <= saved
+
+    def adopt(self, cell: CellPlan, record: Record) -> CellOutcome:
+        """Take a committed result as the cell's own: outputs, files, facts. Values are loaded when they are read."""
+        put_back(self.terms.project, record["files"], self.store)
+        self.records[cell.index] = record
+        self.facts[cell.index] = from_json(Facts, record["facts"])
+        if not record["repeatable"]:
+            self.keys.executed(cell.index, record["token"])
+        outcome = from_json(CellOutcome, record["outcome"])
+        outcome = replace(outcome, index=cell.index, from_store=True, count=self.counts[cell.index])
+        self.outcomes[cell.index] = outcome
+        self.tell(Told("adopted", cell.index, outcome.where, seconds=outcome.seconds))
+        return outcome
+
+    # -- committing ----------------------------------------------------------------------------------------------
+
+    def repeatable(self, cell: CellPlan, facts: Facts) -> bool:
+        """Return whether the cell would do the same again, as planned and as seen."""
+        return cell.repeatable and not (facts.effects & UNREPEATABLE) and not facts.files_written
+
+    def commit(
+        self, cell: CellPlan, outcome: CellOutcome, facts: Facts, saved: list[Mapping[str, Any]], token: str
+    ) -> Record:
+        """Make the result durable; whoever was first wins, and its record is returned."""
+        files = post_images(self.terms.project, facts.files_written, self.store)
+        record = {
+            "cell": cell.index,
+            "run": self.terms.run,
+            "key": self.keys.of(cell.index),
+            "status": outcome.status,
+            "repeatable": not (facts.effects & UNREPEATABLE) and not (set(cell.effects) & UNREPEATABLE),
+            "token": token,
+            "outcome": to_json(outcome),
+            "values": saved,
+            "files": files,
+            "deleted": sorted(facts.deleted),
+            "facts": to_json(facts),
+            "observed": observe(facts, self.terms.project, self.terms.environ),
+            "committed": time.time(),
+        }
+        slot = self.store.next_generation(self.slot(cell.index))
+        won, winner = self.store.commit(slot, record)
+        if won:
+            self.store.remember(record["key"], slot, record["observed"])
+        if winner is None or winner["status"] == "cancelled":
+            raise Interrupted("J2K601", "the run was cancelled", "start it again with `jup2kub run`")
+        self.records[cell.index] = winner
+        return winner
+
+    def learn(self, cell: int, facts: Facts) -> None:
+        """Keep what was seen of a cell, for this run and for later plans."""
+        self.facts[cell] = facts
+        self.store.learn(self.profile_keys[cell], facts)

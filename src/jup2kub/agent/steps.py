@@ -1,0 +1,295 @@
+"""One off-loaded cell, from its kernel to its commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Callable, Union
+
+from jup2kub.agent.judge import Mispredicted, judge, plain
+from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RunCell
+from jup2kub.agent.recipe import Op
+from jup2kub.agent.session import Record, Session
+from jup2kub.agent.undo import restore
+from jup2kub.model.facts import Facts
+from jup2kub.model.plan import CellPlan
+from jup2kub.model.run import CellError, CellOutcome
+
+GRACE = 5.0
+"""Seconds between the interrupt of a cell that is over its time and the kill."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The cell ran and its record is committed."""
+
+    outcome: CellOutcome
+    record: Record
+
+
+@dataclass(frozen=True)
+class Raised:
+    """The cell's own exception; final only if nothing before it was unfinished when it ran."""
+
+    outcome: CellOutcome
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The kernel died under the cell; what it wrote has been put back."""
+
+    reason: str
+    cause: str
+    """`died`, `memory` or `hung`."""
+
+
+@dataclass(frozen=True)
+class Unshippable:
+    """The cell ran, but what it made cannot leave its kernel."""
+
+    names: Mapping[str, str]
+    facts: Facts
+
+
+Outcome = Union[Done, Raised, Lost, Mispredicted, Unshippable]
+
+
+def blob_paths(session: Session, record: Record, names: frozenset[str]) -> list[tuple[Path, list[str]]]:
+    """Return the files that hold `names` of a record, each with those of the names that it holds."""
+    found = []
+    for value in record["values"]:
+        wanted = [n for n in value["names"] if n in names]
+        if wanted:
+            found.append((session.store.blob_path(value["sha256"], value["bytes"]), wanted))
+    return found
+
+
+async def load(session: Session, kernel: Kernel, producer: int, names: frozenset[str]) -> None:
+    """Bind the versions of `names` that cell `producer` made in `kernel`."""
+    record = session.records[producer]
+    for path, wanted in blob_paths(session, record, names):
+        await kernel.load(str(path), wanted)
+    gone = sorted(names & set(record["deleted"]))
+    if gone:
+        await kernel.drop(gone)
+
+
+async def prepare(session: Session, kernel: Kernel, ops: tuple[Op, ...]) -> None:
+    """Carry out a recipe in a fresh kernel. Raises KernelDied, and ReplayFailed when a replayed cell raises."""
+    for op in ops:
+        if op.replay:
+            result = await execute(session, kernel, session.cells[op.cell], silent=True, undo=None)
+            if result.status != "ok" and not session.cells[op.cell].may_raise:
+                raise ReplayFailed(op.cell, result)
+        else:
+            await load(session, kernel, op.cell, op.names)
+
+
+class ReplayFailed(Exception):
+    """A cell that had succeeded raised when it was replayed."""
+
+    def __init__(self, cell: int, result: CellResult) -> None:
+        super().__init__(f"cell {cell} raised when it was replayed: {result.error}")
+        self.cell = cell
+
+
+def watch(cell: CellPlan) -> tuple[str, ...]:
+    """Return the names to compare before and after: what the cell touches."""
+    return tuple(sorted(plain(cell.reads | cell.mutates)))
+
+
+async def execute(
+    session: Session,
+    kernel: Kernel,
+    cell: CellPlan,
+    *,
+    silent: bool = False,
+    undo: Path | None,
+    maps: int = 1,
+) -> CellResult:
+    """Run one cell within its time. Raises KernelDied."""
+    seconds = max(cell.seconds, 0.02)
+    request = RunCell(
+        cell=cell.index,
+        count=session.counts[cell.index],
+        source=session.sources[cell.index],
+        silent=silent,
+        watch=() if silent else watch(cell),
+        budget=0.05 * seconds + 0.005,
+        undo=str(undo) if undo else None,
+        project=str(session.terms.project),
+        maps=session.map_loops(cell),
+        workers=maps,
+        inputs={session.counts[i]: session.sources[i] for i in session.cells if i < cell.index},
+    )
+    if cell.timeout is None:
+        return await kernel.run(request)
+    running = asyncio.ensure_future(kernel.run(request))
+    done, _ = await asyncio.wait({running}, timeout=cell.timeout)
+    if done:
+        return running.result()
+    stacks = await kernel.stacks()
+    kernel.interrupt()
+    done, _ = await asyncio.wait({running}, timeout=GRACE)
+    if not done:
+        kernel.kill()
+        with contextlib.suppress(KernelDied):
+            await running
+    return overdue(cell, running.result() if done else None, stacks)
+
+
+def overdue(cell: CellPlan, result: CellResult | None, stacks: str) -> CellResult:
+    """Return the result of a cell that was stopped because its time was over."""
+    text = f"cell {cell.index} ran longer than its {cell.timeout:g} s; it was here:\n{stacks}"
+    error = {"ename": "TimeoutError", "evalue": f"more than {cell.timeout:g} s", "traceback": [text]}
+    outputs: tuple[dict[str, Any], ...] = ()
+    base: CellResult | None = result
+    if base is not None:
+        outputs = tuple(o for o in base.outputs if o.get("output_type") != "error")
+    shown = (*outputs, {"output_type": "error", **error})
+    if base is None:
+        return CellResult(cell.index, "timeout", shown, (), error, Facts(), cell.timeout or 0.0)
+    return replace(base, status="timeout", outputs=shown, error=error)
+
+
+def outcome_of(
+    session: Session,
+    cell: CellPlan,
+    result: CellResult,
+    *,
+    start: float,
+    attempt: int,
+    worker: str,
+    step: str | None,
+) -> CellOutcome:
+    """Return the outcome of an execution as the executed notebook will tell it."""
+    error = result.error
+    return CellOutcome(
+        index=cell.index,
+        status="ok" if result.status == "ok" else "error",
+        outputs=tuple(result.outputs),
+        updates=tuple(result.updates),
+        count=session.counts[cell.index],
+        where="step" if step else "main",
+        step=step,
+        worker=worker,
+        attempt=attempt,
+        start=start,
+        seconds=result.seconds,
+        peak_bytes=result.facts.peak_bytes or None,
+        error=CellError(error["ename"], error["evalue"], tuple(error["traceback"])) if error else None,
+    )
+
+
+def to_save(cell: CellPlan, facts: Facts) -> list[str]:
+    """Return the names whose versions the cell made, as planned and as seen; definitions travel as source."""
+    made = cell.writes | facts.bound | facts.mutated
+    names = plain(made) - facts.deleted - cell.definitions
+    return sorted(names) + sorted(
+        n for n in made if n.startswith(("@rng", "@env", "@cwd", "@sys", "@warn", "@rc:", "@options"))
+    )
+
+
+async def save(
+    session: Session, kernel: Kernel, names: list[str], *, seconds: float | None = None
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """Save names as one co-variable group into the store; return value entries, and what cannot travel and why.
+
+    `seconds`: give up when saving would take longer; None = never.
+    """
+    if not names:
+        return [], {}
+    folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
+    try:
+        ambient = [n for n in names if n.startswith("@")]
+        groups = [g for g in ([n for n in names if not n.startswith("@")], ambient) if g]
+        written, stuck = await kernel.save(groups, str(folder))
+        saved: list[Mapping[str, Any]] = []
+        for value in written:
+            session.store.adopt_blob(
+                Path(value["path"]), sha256=value["sha256"], size=value["bytes"], trusted=True
+            )
+            saved.append({key: value[key] for key in ("names", "sha256", "bytes", "cells")})
+        return saved, stuck
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass
+class Attempt:
+    """One try of one off-loaded cell."""
+
+    session: Session
+    cell: CellPlan
+    number: int
+    worker: str
+    kernel: Callable[[], Any]
+    """Coroutine function that gives the kernel, ready to run the cell."""
+
+    async def run(self) -> Outcome:
+        """Run, judge, commit. Never raises for what the user's code or its kernel does."""
+        session, cell = self.session, self.cell
+        undo = session.undo_folder(cell.index, self.number)
+        start = time.time()
+        kernel: Kernel | None = None
+        try:
+            kernel = await self.kernel()
+            result = await execute(session, kernel, cell, undo=undo)
+            return await self._conclude(kernel, result, start, undo)
+        except KernelDied as death:
+            restore(undo)
+            return Lost(death.message, "died")
+        except ReplayFailed as failure:
+            return Lost(str(failure), "died")
+        except asyncio.CancelledError:
+            if kernel is not None:
+                kernel.kill()
+            restore(undo)
+            raise
+        finally:
+            if kernel is not None:
+                await kernel.close()
+
+    async def _conclude(self, kernel: Kernel, result: CellResult, start: float, undo: Path) -> Outcome:
+        session, cell = self.session, self.cell
+        facts = session.facts_of(cell, result)
+        outcome = outcome_of(
+            session,
+            cell,
+            result,
+            start=start,
+            attempt=self.number,
+            worker=self.worker,
+            step=f"cell-{cell.index}",
+        )
+        if result.status != "ok":
+            restore(undo)
+            return Raised(outcome)
+        wrong = judge(cell, facts)
+        if wrong is not None:
+            restore(undo)
+            return wrong
+        began = time.monotonic()
+        saved, stuck = await save(session, kernel, to_save(cell, facts))
+        facts = replace(
+            facts,
+            save_seconds=time.monotonic() - began,
+            sizes={n: v["bytes"] for v in saved for n in v["names"]},
+            unshippable=stuck,
+        )
+        if session.terms.digests:
+            outcome = replace(outcome, digests=await kernel.digest(plain(to_save(cell, facts))))
+        if set(stuck) & session.read_later[cell.index]:
+            restore(undo)
+            return Unshippable(stuck, facts)
+        record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
+        session.learn(cell.index, facts)
+        shutil.rmtree(undo, ignore_errors=True)
+        return Done(outcome, record)

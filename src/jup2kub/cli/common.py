@@ -1,0 +1,136 @@
+"""Options and words that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jup2kub import ipynb, sweeps
+from jup2kub.compose import Settings
+from jup2kub.errors import UsageError
+
+
+def workers(text: str) -> int:
+    """Parse a number of workers."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("at least 1 worker is wanted")
+    return number
+
+
+def cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def notebook_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every verb that compiles a notebook."""
+    parser.add_argument(
+        "notebook", type=Path, metavar="NB", help="a notebook (.ipynb) or percent script (.py)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=workers,
+        default=cores(),
+        metavar="N",
+        help="kernels that compute at once (default: cores)",
+    )
+    parser.add_argument(
+        "--plan",
+        choices=("hybrid", "static", "serial"),
+        default="hybrid",
+        help="hybrid: the text, and what earlier runs have shown; static: the text alone; serial: nothing leaves "
+        "the main line (default: hybrid)",
+    )
+    parser.add_argument(
+        "--offload",
+        choices=("auto", "all", "none"),
+        default="auto",
+        help="which cells may leave the main line (all: every lawful one, for tests; default: auto)",
+    )
+    parser.add_argument("--no-fork", action="store_true", help="steps run in fresh kernels, never in forks")
+    parser.add_argument(
+        "--kernel", default="", metavar="NAME", help="kernelspec to use instead of the notebook's"
+    )
+    parser.add_argument(
+        "--annotations",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a table of your own that tells what library calls do (may be repeated)",
+    )
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="name=value[,value…]",
+        help="a parameter, as papermill's; several values make a sweep (may be repeated)",
+    )
+    store_option(parser)
+
+
+def store_option(parser: argparse.ArgumentParser) -> None:
+    """Add `--store` and `--json`."""
+    parser.add_argument(
+        "--store",
+        type=Path,
+        metavar="DIR",
+        help="where results are kept (default: $JUP2KUB_STORE, else jup2kub in the user's cache folder)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+
+
+def parameter_sets(texts: Sequence[str], sweep: Path | None = None) -> list[dict[str, Any]]:
+    """Return every parameter set that `-p` and `--sweep` ask for; one empty set for none."""
+    values = sweeps.parse_params(texts, ipynb.resolve)
+    if sweep is None:
+        return sweeps.grid(values)
+    try:
+        data = sweep.read_bytes()
+    except OSError as error:
+        raise UsageError(
+            "J2K221", f"cannot read {sweep}: {error.strerror}", "check the path of the sweep"
+        ) from error
+    return sweeps.combine(sweeps.read_sweep(data, sweep.name, ipynb.resolve), values)
+
+
+def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = None) -> Settings:
+    """Return the settings that the options name."""
+    return Settings(
+        notebook=options.notebook,
+        workers=options.workers,
+        plan=options.plan,
+        store=options.store,
+        fresh=getattr(options, "fresh", False),
+        keep_going=getattr(options, "keep_going", False),
+        fork=not options.no_fork,
+        offload=options.offload,
+        kernel=options.kernel,
+        parameters=parameters or {},
+        annotations=tuple(options.annotations),
+    )
+
+
+def say(text: str) -> None:
+    """Tell the story, on stderr."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def result(text: str) -> None:
+    """Give the result, on stdout."""
+    print(text, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people read them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -1,0 +1,168 @@
+"""`jup2kub run`: one executed notebook, or with several parameter sets a folder of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from jup2kub import collect, ipynb
+from jup2kub.cli import common
+from jup2kub.cli.progress import Progress
+from jup2kub.compose import Execution, Settings, execute, read_notebook
+from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    common.notebook_options(parser)
+    parser.add_argument(
+        "-o", dest="out", type=Path, metavar="OUT", help="the executed notebook (default: NB.executed.ipynb)"
+    )
+    parser.add_argument(
+        "--fresh", action="store_true", help="ignore stored results; what was learned of the cells is kept"
+    )
+    parser.add_argument(
+        "--keep-going", action="store_true", help="after a cell has failed, run what does not depend on it"
+    )
+    parser.add_argument(
+        "--sweep",
+        type=Path,
+        metavar="FILE",
+        help="parameter sets (.jsonl, .csv): OUT is a folder of notebooks",
+    )
+    parser.add_argument(
+        "--collect",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a variable for sweep.csv (may be repeated)",
+    )
+
+
+def act(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    sets = common.parameter_sets(options.parameters, options.sweep)
+    if options.sweep is not None or len(sets) > 1:
+        return sweep(options, sets)
+    wanted = common.settings(options, sets[0])
+    target = options.out or default_out(wanted.notebook)
+    check_target(target, wanted.notebook)
+    began = time.monotonic()
+    done = run_one(wanted)
+    write(target, document(done, wanted))
+    failed = done.stopped is not None or any(o.status == "error" for o in published_errors(done))
+    report(options, done, target, time.monotonic() - began, failed)
+    return EXIT_CELL_RAISED if failed else EXIT_OK
+
+
+def default_out(notebook: Path) -> Path:
+    """Return `NB.executed.ipynb` beside the source."""
+    return notebook.with_name(f"{notebook.stem}.executed.ipynb")
+
+
+def check_target(target: Path, source: Path) -> None:
+    """Refuse, before anything runs, a result that cannot be written or would replace the source."""
+    if target.resolve() == source.resolve():
+        raise EnvironmentProblem("J2K230", "the source notebook is never written", "choose another -o")
+    folder = target.resolve().parent
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise EnvironmentProblem(
+            "J2K231", f"cannot write into {folder}", "choose a folder that exists and may be written with -o"
+        )
+
+
+def run_one(wanted: Settings) -> Execution:
+    """Run one notebook and tell its story."""
+    with Progress() as progress:
+        progress.know(read_notebook(wanted))
+        return execute(wanted, progress)
+
+
+def published_errors(done: Execution) -> list[Any]:
+    """Return outcomes of failed cells that were not allowed to fail."""
+    allowed = {c.index for c in done.notebook.code if c.may_raise}
+    return [o for o in done.outcomes.values() if o.status != "ok" and o.index not in allowed]
+
+
+def document(done: Execution, wanted: Settings) -> dict[str, Any]:
+    """Return the executed notebook."""
+    return collect.collect(
+        done.notebook,
+        done.outcomes,
+        keep_going=wanted.keep_going,
+        summary={"run": done.run, "plan": done.plan.mode, "workers": done.plan.workers},
+    )
+
+
+def write(target: Path, executed: dict[str, Any]) -> None:
+    """Write the executed notebook whole or not at all."""
+    try:
+        handle, name = tempfile.mkstemp(dir=target.resolve().parent, prefix=".jup2kub-")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(ipynb.write(executed))
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(name, 0o666 & ~umask)
+            os.replace(name, target)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise EnvironmentProblem(
+            "J2K232",
+            f"the executed notebook could not be written to {target}: {error.strerror}",
+            "nothing is lost: make room or choose another -o, and `jup2kub run` again takes it from the store",
+        ) from error
+
+
+def report(options: argparse.Namespace, done: Execution, target: Path, seconds: float, failed: bool) -> None:
+    """Give the result on stdout and the summary on stderr."""
+    steps = [o for o in done.outcomes.values() if o.where == "step" and not o.from_store]
+    kept = [o for o in done.outcomes.values() if o.from_store]
+    if failed:
+        explain_failure(done)
+    common.say(
+        f"{len(done.outcomes)} cells in {common.duration(seconds)}: {len(steps)} as steps, {len(kept)} kept from the store"
+    )
+    if options.json:
+        common.result(
+            json.dumps(
+                {
+                    "output": str(target),
+                    "run": done.run,
+                    "state": "failed" if failed else "done",
+                    "seconds": round(seconds, 3),
+                    "steps": sorted(o.index for o in steps),
+                    "kept": sorted(o.index for o in kept),
+                }
+            )
+        )
+    else:
+        common.result(str(target))
+
+
+def explain_failure(done: Execution) -> None:
+    """Say which cell raised what."""
+    for outcome in published_errors(done)[:1]:
+        error = outcome.error
+        if error is not None:
+            common.say(f"error: J2K100 cell {outcome.index} raised {error.ename}: {error.evalue}")
+            common.say(
+                "hint: its traceback is in the executed notebook; fix the cell and run again: only what "
+                "depends on it runs anew"
+            )
+
+
+def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
+    """Run a notebook once per parameter set."""
+    raise EnvironmentProblem("J2K299", f"sweeps of {len(sets)} sets are not there yet")
+
+
+__all__ = ["act", "options", "replace"]

@@ -1,0 +1,36 @@
+"""`jup2kub runs`: the runs in the store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+
+from jup2kub.cli import common
+from jup2kub.compose import default_store
+from jup2kub.errors import EXIT_OK
+from jup2kub.kit.canon import to_json
+from jup2kub.store.files import FileStore
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    common.store_option(parser)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    store = FileStore(options.store or default_store())
+    try:
+        runs = store.runs()
+    finally:
+        store.close()
+    if options.json:
+        common.result(json.dumps([to_json(r) for r in runs]))
+        return EXIT_OK
+    if not runs:
+        common.say("no runs in this store")
+    for run in runs:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.opened))
+        common.result(f"{run.id}  {run.state:<11}  {when}  {run.key.notebook}")
+    return EXIT_OK

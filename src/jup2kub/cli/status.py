@@ -1,0 +1,66 @@
+"""`jup2kub status`: what the store holds of a run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from jup2kub.cli import common
+from jup2kub.compose import default_store
+from jup2kub.errors import EXIT_OK, UsageError
+from jup2kub.kit.canon import to_json
+from jup2kub.store import RunInfo, Store
+from jup2kub.store.files import FileStore
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run, or the beginning of its id (default: the newest)"
+    )
+    common.store_option(parser)
+
+
+def chosen(store: Store, prefix: str | None) -> RunInfo:
+    """Return the run that the user means. Raises UsageError."""
+    runs = store.runs()
+    found = [r for r in runs if prefix is None or r.id.startswith(prefix.lower())]
+    if not found or (prefix is not None and len(found) > 1):
+        word = "no run" if not found else f"{len(found)} runs"
+        name = f" begin with {prefix!r}" if prefix else " in this store"
+        raise UsageError("J2K240", f"{word}{name}", "`jup2kub runs` lists them")
+    return found[0]
+
+
+def act(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    store = FileStore(options.store or default_store())
+    try:
+        run = chosen(store, options.run)
+        records = [r for _, r in sorted(store.records(run.id).items(), key=lambda item: item[0].step)]
+        usage = store.usage()
+    finally:
+        store.close()
+    cells = [
+        {
+            "cell": r["cell"],
+            "status": r["status"],
+            "where": r["outcome"]["where"],
+            "seconds": r["outcome"]["seconds"],
+            "bytes": sum(v["bytes"] for v in r["values"]),
+            "files": sorted(r["files"]),
+        }
+        for r in records
+        if "outcome" in r
+    ]
+    if options.json:
+        common.result(json.dumps({"run": to_json(run), "committed": cells, "store": to_json(usage)}))
+        return EXIT_OK
+    common.result(f"{run.id}  {run.state}  {run.key.notebook}")
+    for cell in sorted(cells, key=lambda c: c["cell"]):
+        common.result(
+            f"  cell {cell['cell']:>3}  {cell['status']}  {cell['where']}  "
+            f"{common.duration(cell['seconds'])}  {cell['bytes'] / 1e6:.1f} MB kept"
+        )
+    common.result(f"store: {usage.bytes / 1e6:.1f} MB in {usage.blobs} blobs, {usage.runs} runs")
+    return EXIT_OK

@@ -1,0 +1,1 @@
+"""Engines: hands for one state machine."""

@@ -1,0 +1,283 @@
+"""The local engine: hands for the state machine in one process; kernels are child processes, cores are workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jup2kub.agent.judge import Mispredicted
+from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
+from jup2kub.agent.launch import Launch
+from jup2kub.agent.mainline import MainLine, StartAgain, Stop
+from jup2kub.agent.recipe import Op, recipe
+from jup2kub.agent.session import Session, Told
+from jup2kub.agent.steps import Attempt, Done, Lost, Outcome, Raised, load, prepare, save
+from jup2kub.engine import events as ev
+from jup2kub.engine.budgets import Config
+from jup2kub.engine.state import advance
+from jup2kub.engine.tasks import MAIN, State, initial
+from jup2kub.errors import EnvironmentProblem
+from jup2kub.model.plan import CellPlan
+
+QUEUED = 4
+"""Forks that may wait for a core, per worker: each holds memory that the main line changes under it."""
+LIVES = 5
+"""Times the main kernel may be lost before the run gives up."""
+HERE = "here"
+"""The one worker: this machine."""
+
+
+@dataclass
+class Sent:
+    """One cell that left the main line."""
+
+    cell: CellPlan
+    kernel: Callable[[], Coroutine[Any, Any, Kernel]]
+    """Gives a kernel that is ready to run the cell."""
+    inputs: tuple[asyncio.Future[Outcome], ...]
+    """Steps whose values it reads."""
+    early: bool
+    """Earlier cells were unfinished when it left: an exception of it is not final."""
+    done: asyncio.Future[Outcome]
+    last: Outcome = field(default_factory=lambda: Lost("never started", "died"))
+    running: asyncio.Task[None] | None = None
+
+
+def available_memory() -> int:
+    """Return the bytes that new processes may use; 0 = not known."""
+    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
+        for line in file:
+            if line.startswith("MemAvailable:"):
+                return int(line.split()[1]) * 1024
+    return 0
+
+
+class LocalHands:
+    """Carries out what the state machine commands, and tells it what happened."""
+
+    def __init__(self, session: Session, launch: Launch) -> None:
+        self.session, self.launch = session, launch
+        self.fork = session.terms.fork
+        self.sent: dict[str, Sent] = {}
+        self.again: StartAgain | None = None
+        self._loop = asyncio.get_running_loop()
+        self._wake: asyncio.TimerHandle | None = None
+        self._copies: list[Kernel] = []
+        self._chance = random.Random(session.terms.run)
+        # A step can start when the main line has come to it: its fork is taken there.
+        config = Config(silence_seconds=0.0, start_seconds=0.0)
+        state = initial(session.plan, config)
+        steps = {
+            f"cell-{i}": replace(
+                state.tasks[s.id], id=f"cell-{i}", cells=(i,), needs=(), after=frozenset({i}), timeout=0.0
+            )
+            for s in session.plan.steps
+            if s.kind == "cells"
+            for i in s.cells
+        }
+        self.state: State = replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
+        self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=available_memory()))
+
+    # -- the fold ------------------------------------------------------------------------------------------------
+
+    def apply(self, event: ev.Event) -> None:
+        """Let something have happened, and do what follows from it."""
+        self.state, commands = advance(self.state, event, self._loop.time())
+        for command in commands:
+            self._do(command)
+
+    def _do(self, command: ev.Command) -> None:
+        if isinstance(command, ev.Dispatch) and command.task != MAIN:
+            sent = self.sent[command.task]
+            sent.running = asyncio.ensure_future(self._attempt(command, sent))
+        elif isinstance(command, ev.Abandon) and command.task != MAIN:
+            running = self.sent[command.task].running if command.task in self.sent else None
+            if running is not None and running is not asyncio.current_task():
+                running.cancel()
+        elif isinstance(command, (ev.Settled, ev.MoveToMain)) and command.task in self.sent:
+            sent = self.sent[command.task]
+            if not sent.done.done():
+                sent.done.set_result(sent.last)
+        elif isinstance(command, ev.Wake):
+            if self._wake is not None:
+                self._wake.cancel()
+            self._wake = self._loop.call_at(command.at, lambda: self.apply(ev.Tick(self._chance.random())))
+
+    async def _attempt(self, command: ev.Dispatch, sent: Sent) -> None:
+        task, number, cell = command.task, command.attempt, sent.cell
+        if sent.inputs:
+            await asyncio.wait(sent.inputs)
+        self.session.tell(Told("start", cell.index, "step", seconds=cell.seconds or None))
+        self.apply(ev.Started(task, number))
+        outcome = await Attempt(
+            self.session, cell, number, f"worker-{os.getpid()}-{number}", sent.kernel
+        ).run()
+        sent.last = outcome
+        chance = self._chance.random()
+        if isinstance(outcome, Done):
+            self.apply(ev.Committed(task, f"{self.session.terms.run}/{task}"))
+        elif isinstance(outcome, Raised):
+            self.apply(ev.Failed(task, number, "user", "it raised", sent.early, jitter=chance))
+        elif isinstance(outcome, Lost):
+            self.session.tell(Told("retry", cell.index, "step", text=outcome.reason))
+            kinds = {"died": "infrastructure", "memory": "memory", "hung": "hang"}
+            self.apply(ev.Failed(task, number, kinds[outcome.cause], outcome.reason, jitter=chance))
+        elif isinstance(outcome, Mispredicted):
+            self.apply(ev.Mispredicted(task, number, cell.index, outcome.reason))
+        else:
+            name, reason = next(iter(sorted(outcome.names.items())))
+            self.apply(ev.Unshippable(task, number, name, reason))
+
+    # -- for the main line ---------------------------------------------------------------------------------------
+
+    def may_send(self, cell: CellPlan) -> bool:
+        """Forks that only wait cost memory, so their number is bounded."""
+        unfinished = sum(not s.done.done() for s in self.sent.values())
+        return f"cell-{cell.index}" in self.state.tasks and unfinished < QUEUED * self.session.terms.workers
+
+    def waits(self, waiting: bool) -> None:
+        """The main line begins or stops to wait: while it waits its core is free."""
+        self.apply(ev.MainWaits(1, waiting))
+
+    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome]:
+        """Take a cell over from the main line; on return the main kernel may go on."""
+        reads = cell.reads | cell.mutates | cell.deletes
+        needs = {n: p for n, p in line.pending.items() if n in reads}
+        inputs = tuple(line.out[p] for p in sorted(set(needs.values())) if p in line.out)
+        kernel = await self._forked(line, cell, needs) if self.fork else None
+        if kernel is None:
+            kernel = await self._fresh(line, cell)
+        sent = Sent(cell, kernel, inputs, bool(line.out), self._loop.create_future())
+        self.sent[f"cell-{cell.index}"] = sent
+        self.apply(ev.MainPassed(cell.index))
+        return sent.done
+
+    def spare(self) -> int:
+        """Return the cores nobody uses, the main line's own included."""
+        used = sum(len(t.attempts) for t in self.state.tasks.values() if t.id != MAIN)
+        return max(1, self.session.terms.workers - used)
+
+    # -- kernels -------------------------------------------------------------------------------------------------
+
+    async def _forked(
+        self, line: MainLine, cell: CellPlan, needs: dict[str, int]
+    ) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
+        """Fork the main kernel as it is now; a copy of the copy stays behind for another try."""
+        try:
+            first = await line.kernel.fork()
+        except ForkRefused as refusal:
+            self.fork = False
+            self.session.tell(Told("note", cell.index, text=f"no forks from here on: {refusal.reason}"))
+            return None
+        self._copies.append(first)
+        copy: Kernel | None = first
+        loaded = False
+
+        async def ready() -> Kernel:
+            nonlocal copy, loaded
+            if copy is None:
+                return await self._replayed(cell)
+            kernel = copy
+            if not loaded:
+                for producer in sorted(set(needs.values())):
+                    wanted = frozenset(n for n, p in needs.items() if p == producer)
+                    await load(self.session, kernel, producer, wanted)
+                loaded = True
+            try:
+                copy = await kernel.fork()
+                self._copies.append(copy)
+            except (ForkRefused, KernelDied):
+                copy = None
+            return kernel
+
+        return ready
+
+    async def _replayed(self, cell: CellPlan, ops: tuple[Op, ...] | None = None) -> Kernel:
+        """Return a fresh kernel that has loaded and replayed what the cell reads."""
+        kernel = await Kernel.start(self.launch)
+        try:
+            session = self.session
+            await prepare(
+                session,
+                kernel,
+                recipe([cell.index], session.needs, session.available) if ops is None else ops,
+            )
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel
+
+    async def _fresh(self, line: MainLine, cell: CellPlan) -> Callable[[], Coroutine[Any, Any, Kernel]]:
+        """Save what the main kernel holds and would be dear to make again; the rest is replayed."""
+        session = self.session
+        dear: dict[int, set[str]] = {}
+
+        def available(producer: int, name: str) -> bool:
+            if session.available(producer, name) or producer in line.out:
+                return True
+            made, outcome = session.cells[producer], session.outcomes.get(producer)
+            cheap = outcome is None or (outcome.seconds < 0.5 and made.repeatable)
+            if cheap or name.startswith("@") or name in made.definitions or name in line.pending:
+                return False
+            dear.setdefault(producer, set()).add(name)
+            return True
+
+        ops = recipe([cell.index], session.needs, available)
+        for producer, names in dear.items():
+            saved, stuck = await save(session, line.kernel, sorted(names))
+            if stuck:
+                return lambda: self._replayed(cell)
+            session.hold(producer, saved)
+        return lambda: self._replayed(cell, ops)
+
+    async def stop(self) -> None:
+        """Abandon every step; what they wrote is put back."""
+        if self._wake is not None:
+            self._wake.cancel()
+        running = [s.running for s in self.sent.values() if s.running is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for kernel in self._copies:
+            kernel.kill()
+            await kernel.close()
+
+
+async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable[[], None]) -> int | None:
+    """Run the session's plan to its end; return the cell that ended it early, or None.
+
+    `kernel`: the first main kernel. `replan` is called after a misprediction was learned.
+    Raises KernelDied when the main kernel cannot be kept alive.
+    """
+    in_order: int | None = None
+    for life in range(LIVES):
+        hands = LocalHands(session, launch)
+        line = MainLine(session, hands, kernel, in_order)
+        try:
+            await line.drive()
+            return None
+        except Stop as stop:
+            return stop.cell
+        except StartAgain as again:
+            session.tell(Told("note", text=str(again)))
+            if again.in_order is not None:
+                in_order = again.in_order if in_order is None else min(in_order, again.in_order)
+            if again.wrong is not None:
+                session.forget(again.wrong, in_order)
+                replan()
+        except KernelDied as death:
+            if life == LIVES - 1:
+                raise
+            session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
+        finally:
+            await hands.stop()
+            await kernel.close()
+        kernel = await Kernel.start(launch)
+    raise EnvironmentProblem(
+        "J2K405", "the main kernel was lost too often", "see the last cell that was running, and its memory"
+    )
