@@ -7,6 +7,7 @@ from nbclient import NotebookClient
 from nbformat import v4
 
 from jup2kub import ipynb
+from jup2kub.agent.outputs import CellOutputs
 from jup2kub.collect import collect
 from jup2kub.model.run import CellError, CellOutcome
 
@@ -16,6 +17,8 @@ CELLS = [
     "",
     "h.update(HTML('<b>')); 1 + 1",
     "display('d', display_id='two'); h.update('e'); display('f', display_id='one', metadata={'m': {}})",
+    "from IPython.display import clear_output\ndisplay('g', display_id='two'); clear_output(); h.update('i'); print('y')",
+    "display('j', display_id='two'); display('k', display_id='two'); clear_output(wait=True); h.update('l'); print(1)",
     "1 / 0",
     "print('not reached')",
 ]
@@ -30,25 +33,18 @@ class Recording(NotebookClient):
 
 
 def outcome(index, said):
-    """What an agent makes of the messages: its own displays updated in place, all updates told apart."""
-    outputs, updates, count, error = [], [], None, None
+    """What the agent makes of the messages."""
+    made, count, error = CellOutputs(), None, None
     for kind, content in said:
         count = content.get("execution_count", count)
-        display_id = (content.get("transient") or {}).get("display_id")
-        shown = {key: content.get(key) for key in ("data", "metadata")}
-        if kind == "update_display_data":
-            updates.append({"display_id": display_id, **shown})
-            for output in outputs:
-                if output.get("transient", {}).get("display_id") == display_id:
-                    output.update(shown)
-        elif kind in ("display_data", "execute_result"):
-            outputs.append({"output_type": kind, **shown, "transient": content.get("transient") or {}})
-        elif kind == "stream":
-            outputs.append({"output_type": kind, **content})
-        elif kind == "error":
+        if kind == "stream":
+            made.text(content["name"], content["text"])
+        else:
+            made.message(kind, content)
+        if kind == "error":
             error = CellError(content["ename"], content["evalue"], tuple(content["traceback"]))
     status = "error" if error else "ok"
-    return CellOutcome(index, status, tuple(outputs), tuple(updates), count=count, error=error)
+    return CellOutcome(index, status, tuple(made.outputs), tuple(made.updates), count=count, error=error)
 
 
 @pytest.mark.kernel

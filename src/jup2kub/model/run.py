@@ -30,7 +30,7 @@ class CellOutcome:
     outputs: Tuple[Mapping[str, Any], ...] = ()
     """nbformat outputs; a display with an id carries `transient: {display_id}`."""
     updates: Tuple[Mapping[str, Any], ...] = ()
-    """`{display_id, data, metadata}` in the order they came, for displays that this cell did not make."""
+    """`{display_id, data, metadata}` in the order they came, for displays that earlier cells may hold."""
     count: Optional[int] = None
     """Execution count the kernel was given; None = not executed."""
     where: str = "main"
