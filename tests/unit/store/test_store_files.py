@@ -327,3 +327,47 @@ def test_a_result_outlives_its_run_in_the_memo(tmp_path: Path) -> None:
         store.sweep(store.usage().bytes - 1)
         assert store.runs() == ()
         assert store.recall("k" * 64, lambda observed: observed == {"a": 1}) == record
+
+
+# durability
+
+
+class Watched(Disk):
+    """Writes down the calls whose order a power failure would test."""
+
+    def __init__(self) -> None:
+        super().__init__(durable=True)
+        self.calls: list[str] = []
+
+    def sync(self, fd: int) -> None:
+        self.calls.append("sync folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "sync file")
+        super().sync(fd)
+
+    def rename(self, source: Path, target: Path) -> None:
+        self.calls.append("rename")
+        super().rename(source, target)
+
+    def link(self, source: Path, target: Path) -> None:
+        self.calls.append("link")
+        super().link(source, target)
+
+
+def test_content_is_durable_before_its_name_and_each_is_synced_once(tmp_path: Path) -> None:
+    disk = Watched()
+    with FileStore(tmp_path / "s", disk=disk) as store:
+        run = store.open_run(KEY).id
+        store.put_blob(b"first")
+        digest = hashlib.sha256(b"value").hexdigest()
+        (tmp_path / "s" / "blobs" / digest[:2]).mkdir(exist_ok=True)
+        for act, name in (
+            (lambda: adopt(store, b"value"), "rename"),
+            (lambda: store.commit(Slot(run, "s"), {"status": "ok"}), "link"),
+            (lambda: store.intent(run, 0, 1, {}), "link"),
+            (lambda: store.close_run(run, "done"), "rename"),
+        ):
+            store.staging()
+            disk.calls.clear()
+            act()
+            assert [c for c in disk.calls if c != "sync folder"] == ["sync file", name]
+            assert disk.calls[-1] == "sync folder"
+            disk.calls.clear()
