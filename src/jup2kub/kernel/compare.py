@@ -18,13 +18,15 @@ from . import memory, walk
 _SKIPPED = (type, types.ModuleType, types.BuiltinFunctionType, types.CodeType, weakref.ReferenceType)
 
 
-class Inexact(Exception):  # noqa: N818 - a finding, not a failure
+class Inexact(Exception):
     """A difference; `reason`: one clause for the user."""
 
-    def __init__(self, name: str, reason: str) -> None:
+    def __init__(self, name: str, reason: str, final: bool = True) -> None:
         super().__init__(reason)
         self.name = name
         self.reason = reason
+        self.final = final
+        """Whether the exact pickler could not do better."""
 
 
 class Lockstep:
@@ -61,8 +63,8 @@ class Lockstep:
                     shift = other - low
                 end = max(end, high)
 
-    def _fail(self, reason: str) -> None:
-        raise Inexact(self._name, reason)
+    def _fail(self, reason: str, final: bool = True) -> None:
+        raise Inexact(self._name, reason, final)
 
     def _pair(self, one: Any, other: Any) -> None:
         cls = type(one)
@@ -91,9 +93,9 @@ class Lockstep:
         """NaNs are told apart by identity: `nan in [nan]`."""
         for name in ("math", "numpy"):
             if vars(sys.modules.get(name, types)).get("nan") is one:
-                self._fail("a NaN in it would lose its identity")
+                self._fail("a NaN in it would lose its identity", final=False)
         if self._pairs.setdefault(id(one), id(other)) != id(other):
-            self._fail("a NaN in it would lose its identity")
+            self._fail("a NaN in it would lose its identity", final=False)
         self._keep += (one, other)
 
     def _parts(self, one: Any, other: Any, cls: type) -> None:
@@ -129,9 +131,9 @@ class Lockstep:
         if any(map(walk.hashes_by_identity, set(map(type, left)))):
             self._fail("a set of objects that are ordered by their address in memory")
         if list(map(hash, left)) != list(map(hash, right)):
-            self._fail("the order of a set would not come back")
+            self._fail("the order of a set would not come back", final=False)
         if isinstance(one, set) and sys.getsizeof(one) != sys.getsizeof(other):
-            self._fail("the order of a set would not come back")
+            self._fail("the order of a set would not come back", final=False)
 
     def _sequence(self, left: Any, right: Any) -> None:
         if len(left) != len(right):

@@ -11,21 +11,6 @@ from . import prints, walk
 
 Key = tuple[str, int]
 LRU_CACHE = type(functools.lru_cache(maxsize=None)(lambda: None))
-_VOLATILE = frozenset(
-    [
-        "__annotations__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations_cache__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-        "__static_attributes__",
-        "__firstlineno__",
-        "__abstractmethods__",
-        "_abc_impl",
-    ]
-)
 
 
 def is_definition(obj: Any) -> bool:
@@ -99,7 +84,7 @@ class Definitions:
 
     def _state(self, obj: Any) -> Any:
         if isinstance(obj, type):
-            return [(k, self._part(v)) for k, v in vars(obj).items() if k not in _VOLATILE]
+            return [(k, self._part(v)) for k, v in walk.class_body(obj).items()]
         if isinstance(obj, types.FunctionType):
             registry = getattr(obj, "registry", None)
             if isinstance(

@@ -19,7 +19,7 @@ _STEP = 1 << 24
 _MIB = 1 << 20
 
 
-class OverBudget(Exception):  # noqa: N818 - an outcome, not a failure
+class OverBudget(Exception):
     """The time given for fingerprints is used up."""
 
 

@@ -36,7 +36,7 @@ _BY_IDENTITY = (
 _LOCKS = (type(_thread.allocate_lock()), _thread.RLock)
 
 
-class Opaque(Exception):  # noqa: N818 - an outcome, not a failure
+class Opaque(Exception):
     """A value whose state cannot be seen."""
 
 
@@ -121,8 +121,6 @@ class Printer(pickle.Pickler):
     def _attributes(self, obj: Any, cls: type, public: bool) -> list[Any]:
         """Return names and values, caches of libraries left out, and what is benign to have been added."""
         found = {**(walk.attributes(obj) or {}), **walk.slots(obj)}
-        if not found:
-            return []
         if len(self.keys) < _MOST_KEYS:
             self.keys[id(obj)] = (id(cls), frozenset(found))
         before = None if self._mask is None else self._mask.get(id(obj))
@@ -143,7 +141,7 @@ class Printer(pickle.Pickler):
     def _class(self, obj: type) -> Any:
         if not walk.is_notebooks(obj):
             return (token, ("class", id(obj)))
-        body = {k: v for k, v in vars(obj).items() if k not in _VOLATILE and not k.startswith("_abc_")}
+        body = walk.class_body(obj)
         self.temporary.append(body)
         return (token, ("class", id(obj)), (body, None))
 

@@ -9,7 +9,7 @@ from typing import Any
 from . import walk
 
 
-class Unshippable(Exception):  # noqa: N818 - an outcome, not a failure
+class Unshippable(Exception):
     """A value that cannot travel to another kernel. `name`: of the notebook's variable; `reason`: one clause."""
 
     def __init__(self, name: str, reason: str) -> None:

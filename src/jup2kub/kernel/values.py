@@ -45,7 +45,9 @@ def dump(values: dict[str, Any], definitions: Definitions, path: str) -> dict[st
     try:
         try:
             return _write(values, definitions, path, reducers.FastPickler)
-        except compare.Inexact:
+        except compare.Inexact as difference:
+            if difference.final:
+                raise
             return _write(values, definitions, path, reducers.ExactPickler)
     except compare.Inexact as difference:
         pathlib.Path(path).unlink()

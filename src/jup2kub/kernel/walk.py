@@ -41,6 +41,22 @@ ITERATORS: tuple[type, ...] = (
 )
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
 _ADDRESS: tuple[Any, ...] = (object.__hash__, type.__hash__, types.FunctionType.__hash__)
+_VOLATILE = frozenset(
+    [
+        "__annotations__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations_cache__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+        "__slotnames__",
+        "__static_attributes__",
+        "__firstlineno__",
+        "__abstractmethods__",
+        "_abc_impl",
+    ]
+)
 _SEQUENCES: tuple[Any, ...] = (list, tuple, set, frozenset)
 _HEAP_TYPE = 1 << 9
 _WORD = object.__basicsize__ // 2
@@ -141,6 +157,11 @@ def reduced(obj: Any) -> Any:
     if isinstance(found, str):
         return [found]
     return [list(part) if i in (3, 4) and part is not None else part for i, part in enumerate(found)]
+
+
+def class_body(cls: type) -> dict[str, Any]:
+    """Return what a class statement made: without what Python itself adds to a class that is used."""
+    return {k: v for k, v in list(vars(cls).items()) if k not in _VOLATILE}
 
 
 def function_parts(function: types.FunctionType) -> dict[str, Any]:
