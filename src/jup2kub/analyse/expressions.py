@@ -1,0 +1,439 @@
+"""Expressions: what they read, what they share, what notebook code they may run."""
+
+from __future__ import annotations
+
+import ast
+
+from jup2kub.analyse import paths
+from jup2kub.analyse.base import Walk
+from jup2kub.analyse.record import CERTAIN, SPECULATIVE
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, holder, part, union
+
+DATA = ("ndarray", "frame")
+VIEWS_OF_FRAME = frozenset(
+    {"T", "loc", "iloc", "at", "iat", "values", "array", "flat", "real", "imag", "columns", "index"}
+)
+ATOM_ATTRIBUTES = frozenset(
+    {
+        "shape",
+        "size",
+        "ndim",
+        "dtype",
+        "dtypes",
+        "name",
+        "nbytes",
+        "itemsize",
+        "empty",
+        "__name__",
+        "__doc__",
+        "__class__",
+    }
+)
+
+
+class Expressions(Walk):
+    """Adds expressions to a walk."""
+
+    def expr(self, node: ast.expr | None) -> Value:
+        """Return the value of an expression that is used: what it carries may run."""
+        value = self.passive(node)
+        if value.code and not isinstance(node, (ast.Lambda, ast.Call)):
+            self.touch(value)
+        return value
+
+    def passive(self, node: ast.expr | None) -> Value:
+        """Return the value of an expression that is only passed on."""
+        if node is None:
+            return ATOM
+        handler = getattr(self, "_" + type(node).__name__.lower(), None)
+        if handler is None:
+            for child in ast.iter_child_nodes(node):
+                if isinstance(child, ast.expr):
+                    self.expr(child)
+            return UNKNOWN
+        value: Value = handler(node)
+        return value
+
+    def _constant(self, node: ast.Constant) -> Value:
+        return Value(type="atom", text=str(node.value)) if isinstance(node.value, (str, int)) else ATOM
+
+    def _name(self, node: ast.Name) -> Value:
+        value = self.load(node.id)
+        if value.library and not value.library.startswith("builtins."):
+            self.use_package(value.library)
+        elif value.packages:
+            for package in value.packages:
+                self.use_package(package)
+        return value
+
+    def use_package(self, dotted: str) -> None:
+        """Note that the settings of a package may be felt here."""
+        self.rec.packages.add(dotted.partition(".")[0])
+
+    def _attribute(self, node: ast.Attribute) -> Value:
+        base = self.passive(node.value)
+        return self.attribute(base, node.attr)
+
+    def attribute(self, base: Value, name: str) -> Value:
+        if base.library is not None:
+            return self._library_attribute(base, name)
+        found = self._own_attribute(base, name)
+        if found is not None:
+            return found
+        if base.type in DATA and name in ATOM_ATTRIBUTES:
+            return ATOM
+        if base.code:
+            self.touch(base)
+        if base.type == "handle" and base.text:
+            return Value(base.roots, text=base.text, packages=base.packages)
+        value = part(base)
+        if name in VIEWS_OF_FRAME and base.type in DATA:
+            return Value(base.roots, packages=base.packages, type=base.type)
+        return value
+
+    def _library_attribute(self, base: Value, name: str) -> Value:
+        dotted = f"{base.library}.{name}"
+        space = self.world.spaces.get(f"@mod:{base.library}")
+        if space is not None:
+            self.read(space.label)
+            value = space.env.get(name)
+            if value is not None:
+                self.rec.deps[(space.label, name)] = value
+                return value.at(frozenset({space.label}))
+            if f"@mod:{dotted}" in self.world.spaces:
+                return Value(library=dotted, type="module")
+            return UNKNOWN.at(frozenset({space.label}))
+        entry = self.tables.function(dotted)
+        if entry and "resource" in entry:
+            self.read(entry["resource"])
+            return Value(roots=frozenset({entry["resource"]}), library=dotted)
+        self.use_package(dotted)
+        return Value(library=dotted, packages=base.packages, roots=base.roots)
+
+    def _own_attribute(self, base: Value, name: str) -> Value | None:
+        """Return the method or property that notebook classes give to `base.name`."""
+        found = []
+        for code, role in base.code:
+            member = lookup(code_value(code, role), name) if role in ("instance", "self") else None
+            if member is None:
+                continue
+            if not member.code:
+                found.append(part(base) if not member.atom else member)
+                continue
+            bound = Value(
+                base.roots,
+                frozenset((c, "bound" if role == "instance" else r) for c, r in member.code),
+                type="bound",
+            )
+            if role == "instance" and any(is_property(c.node) for c, _ in member.code):
+                found.append(self.run(bound, [base]))
+            else:
+                found.append(bound)
+        return union(*found) if found else None
+
+    def _subscript(self, node: ast.Subscript) -> Value:
+        base = self.passive(node.value)
+        index = self.expr(node.slice)
+        if base.library == "builtins.Out":
+            return (
+                self.numbered(int(index.text))
+                if index.text and index.text.isdigit()
+                else UNKNOWN.at(base.roots)
+            )
+        if base.library and self.tables.function(base.library) and base.roots:
+            return ATOM
+        if base.code:
+            self.operate(base)
+        if (
+            base.items is not None
+            and isinstance(node.slice, ast.Constant)
+            and isinstance(node.slice.value, int)
+        ):
+            if -len(base.items) <= node.slice.value < len(base.items):
+                return base.items[node.slice.value]
+        if base.type == "defaultdict":
+            self.mutate(base.roots, SPECULATIVE)
+        if base.type == "stateful" or base.type == "shared":
+            self.operate(base)
+        if base.type == "atom":
+            return Value(type="atom", packages=base.packages)
+        if isinstance(node.slice, ast.Slice) and base.type in ("list", "tuple"):
+            return Value(
+                NONE if base.atoms else base.roots, base.code, None, base.packages, base.type, base.atoms
+            )
+        return part(base)
+
+    def _starred(self, node: ast.Starred) -> Value:
+        return self.consume(node.value)
+
+    def consume(self, node: ast.expr) -> Value:
+        """Return an element of what is iterated over; iterators are used up."""
+        value = self.passive(node)
+        return self.element(value)
+
+    def element(self, value: Value) -> Value:
+        if value.code:
+            self.operate(value)
+        if value.type in ("stateful", "handle"):
+            self.use_up(value)
+        if value.library:
+            return Value(packages=value.packages | {value.library.partition(".")[0]}, roots=value.roots)
+        return part(value)
+
+    def use_up(self, value: Value) -> None:
+        """Note that an iterator, handle or generator moves on."""
+        self.mutate(value.roots, CERTAIN if len(value.roots) == 1 else SPECULATIVE)
+        if value.type == "handle" and value.text:
+            self.rec.files(reads=[value.text], writes=[value.text] if paths.writing(value.mode) else [])
+
+    def _binop(self, node: ast.BinOp) -> Value:
+        left, right = self.expr(node.left), self.expr(node.right)
+        self.operate(left)
+        self.operate(right)
+        text = paths.combine(node.op, left, right)
+        packages = left.packages | right.packages
+        if left.type == "atom" and right.type == "atom":
+            return Value(type="atom", text=text, packages=packages)
+        if left.type in DATA or right.type in DATA:
+            return Value(packages=packages, type=left.type if left.type in DATA else right.type)
+        code = left.code | right.code
+        kept = left.type if left.type == right.type else None
+        sequences = {"list", "tuple"} & {left.type, right.type}
+        if (
+            isinstance(node.op, ast.Add)
+            or (isinstance(node.op, ast.Mult) and sequences)
+            or (isinstance(node.op, ast.BitOr) and kept == "dict")
+        ):
+            roots = NONE.union(*(v.roots for v in (left, right) if not v.atoms and not v.atom))
+            if left.atom or right.atom:
+                roots = roots if sequences else NONE
+            kind = kept or (sequences.pop() if sequences else None)
+            return Value(roots, code, None, packages, kind, left.atoms and right.atoms, text)
+        return Value(code=code, packages=packages, type=kept if kept in ("data", "plot") else None, text=text)
+
+    def _unaryop(self, node: ast.UnaryOp) -> Value:
+        value = self.expr(node.operand)
+        self.operate(value)
+        if isinstance(node.op, ast.Not) or value.type == "atom":
+            return Value(type="atom", packages=value.packages)
+        return Value(
+            code=value.code, packages=value.packages, type=value.type if value.type in DATA else None
+        )
+
+    def _boolop(self, node: ast.BoolOp) -> Value:
+        values = [self.expr(node.values[0])]
+        self.conditional += 1
+        values += [self.expr(v) for v in node.values[1:]]
+        self.conditional -= 1
+        return union(*values)
+
+    def _compare(self, node: ast.Compare) -> Value:
+        values = [self.expr(v) for v in (node.left, *node.comparators)]
+        for value, op in zip(values[1:], node.ops, strict=True):
+            if isinstance(op, (ast.In, ast.NotIn)) and value.type in ("stateful", "handle"):
+                self.use_up(value)
+        if not all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+            for value in values:
+                self.operate(value)
+        known = {v.type for v in values}
+        if all(isinstance(op, (ast.In, ast.NotIn, ast.Is, ast.IsNot)) for op in node.ops) or known <= {
+            "atom",
+            "list",
+            "dict",
+            "tuple",
+        }:
+            return ATOM
+        return Value(
+            packages=NONE.union(*(v.packages for v in values)),
+            type=next((v.type for v in values if v.type in DATA), None),
+        )
+
+    def _ifexp(self, node: ast.IfExp) -> Value:
+        self.expr(node.test)
+        self.conditional += 1
+        values = self.passive(node.body), self.passive(node.orelse)
+        self.conditional -= 1
+        return union(*values)
+
+    def _display(self, kind: str, nodes: list[ast.expr]) -> Value:
+        return holder(kind, [self.passive(n) for n in nodes])
+
+    def _list(self, node: ast.List) -> Value:
+        return self._display("list", node.elts)
+
+    def _tuple(self, node: ast.Tuple) -> Value:
+        return self._display("tuple", node.elts)
+
+    def _set(self, node: ast.Set) -> Value:
+        for element in node.elts:
+            self.operate(self.passive(element))
+        return self._display("set", node.elts)
+
+    def _dict(self, node: ast.Dict) -> Value:
+        for key in node.keys:
+            if key is not None:
+                self.operate(self.expr(key))
+        return self._display("dict", node.values)
+
+    def _joinedstr(self, node: ast.JoinedStr) -> Value:
+        return self._format(node.values)
+
+    def _templatestr(self, node: ast.expr) -> Value:
+        return self._format(list(getattr(node, "values", [])))
+
+    def _format(self, values: list[ast.expr]) -> Value:
+        texts = []
+        for value in values:
+            if isinstance(value, ast.Constant):
+                texts.append(str(value.value))
+                continue
+            inner = getattr(value, "value", value)
+            made = self.expr(inner)
+            self.operate(made)
+            spec = getattr(value, "format_spec", None)
+            if spec is not None:
+                self.expr(spec)
+            texts.append("*" if spec is not None or made.text is None else made.text)
+        return Value(type="atom", text="".join(texts))
+
+    def _lambda(self, node: ast.Lambda) -> Value:
+        return self.define_function(node)
+
+    def _namedexpr(self, node: ast.NamedExpr) -> Value:
+        value = self.passive(node.value)
+        held = self.scopes
+        self.scopes = held[: self._function_depth()]
+        self.assign(node.target.id, value)
+        self.scopes = held
+        return value
+
+    def _function_depth(self) -> int:
+        return 0 if self.function is None else 1
+
+    def _await(self, node: ast.Await) -> Value:
+        value = self.passive(node.value)
+        return self.run_coroutine(value)
+
+    def run_coroutine(self, value: Value) -> Value:
+        self.operate(value)
+        return part(value)
+
+    def _yield(self, node: ast.Yield) -> Value:
+        if node.value is not None:
+            self.returned.append(self.passive(node.value))
+        return UNKNOWN
+
+    def _yieldfrom(self, node: ast.YieldFrom) -> Value:
+        self.returned.append(self.consume(node.value))
+        return UNKNOWN
+
+    def _slice(self, node: ast.Slice) -> Value:
+        for child in (node.lower, node.upper, node.step):
+            self.expr(child)
+        return ATOM
+
+    def _call(self, node: ast.Call) -> Value:
+        return self.call(node)
+
+    # comprehensions
+
+    def _listcomp(self, node: ast.ListComp) -> Value:
+        return self._comprehension("list", node.generators, [node.elt])
+
+    def _setcomp(self, node: ast.SetComp) -> Value:
+        return self._comprehension("set", node.generators, [node.elt])
+
+    def _dictcomp(self, node: ast.DictComp) -> Value:
+        return self._comprehension("dict", node.generators, [node.key, node.value])
+
+    def _generatorexp(self, node: ast.GeneratorExp) -> Value:
+        return self._comprehension("stateful", node.generators, [node.elt])
+
+    def _comprehension(self, kind: str, generators: list[ast.comprehension], parts: list[ast.expr]) -> Value:
+        first = self.consume(generators[0].iter)
+        self.scopes.append({})
+        factor = self.factor
+        self.conditional += 1
+        self.looping += 1
+        for place, generator in enumerate(generators):
+            element = first if place == 0 else self.consume(generator.iter)
+            self.factor *= self.length(generator.iter)
+            self._bind_local(generator.target, element)
+            for test in generator.ifs:
+                self.expr(test)
+        made = [self.passive(p) for p in parts]
+        self.looping -= 1
+        self.conditional -= 1
+        self.spend(0.0)
+        self.factor = factor
+        self.scopes.pop()
+        value = holder(kind, made[-1:])
+        held = Value(value.roots, value.code, None, value.packages, kind, value.atoms)
+        return (
+            Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
+            if kind == "stateful"
+            else held
+        )
+
+    def _bind_local(self, target: ast.expr, value: Value) -> None:
+        if isinstance(target, ast.Name):
+            self.scopes[-1][target.id] = value
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            for place, element in enumerate(target.elts):
+                whole = value.items is not None and len(value.items) == len(target.elts)
+                inner = value.items[place] if whole and value.items else part(value)
+                self._bind_local(element.value if isinstance(element, ast.Starred) else element, inner)
+        else:
+            self.expr(target)
+
+    # work
+
+    def length(self, iterable: ast.expr) -> float:
+        """Return how often a loop over `iterable` is presumed to turn."""
+        if (
+            isinstance(iterable, ast.Call)
+            and isinstance(iterable.func, ast.Name)
+            and iterable.func.id == "range"
+        ):
+            numbers = [self.passive(a).text for a in iterable.args]
+            values = [int(t) for t in numbers if t is not None and t.lstrip("-").isdigit()]
+            if len(values) == len(numbers) and values:
+                low, high = (0, values[0]) if len(values) == 1 else values[:2]
+                step = abs(values[2]) if len(values) > 2 and values[2] else 1
+                return float(max(1, abs(high - low) // step))
+            return 1000.0
+        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
+            return float(max(1, len(iterable.elts)))
+        return 30.0
+
+    def spend(self, seconds: float) -> None:
+        """Add presumed work of one statement or call, times the loops around it."""
+        self.rec.weight += (seconds + 2e-7) * self.factor
+        if self.factor > 1:
+            self.rec.loops = self.rec.loops or self.factor >= 1000 or seconds > 0
+
+
+def code_value(code: object, role: str) -> Value:
+    """Return the value that holds one piece of code."""
+    return Value(code=frozenset({(code, role)}))  # type: ignore[arg-type]
+
+
+def lookup(value: Value, name: str) -> Value | None:
+    """Return what the classes that `value` holds, or their notebook bases, bind to `name`."""
+    for code, _ in value.code:
+        if name in code.methods:
+            return code.methods[name]
+        for base in code.bases:
+            found = lookup(base, name)
+            if found is not None:
+                return found
+    return None
+
+
+def is_property(node: ast.AST) -> bool:
+    """Whether a method is decorated as an attribute that computes."""
+    for decorator in getattr(node, "decorator_list", []):
+        text = ast.unparse(decorator)
+        if text.endswith(("property", ".getter", ".setter")):
+            return True
+    return False

@@ -1,0 +1,134 @@
+"""What the analysis knows of an object: whom it may share memory with, what notebook code it may run, what it is."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+Names = frozenset[str]
+NONE: Names = frozenset()
+
+
+@dataclass(eq=False)
+class Code:
+    """A function, lambda or class of the notebook (or of a module of the project folder), as text."""
+
+    name: str
+    node: ast.AST
+    space: str
+    """Where its globals live: empty = the notebook, else `@mod:<module>`."""
+    scopes: tuple[dict[str, Value], ...] = ()
+    """Variables of the functions around it, innermost last: live dictionaries."""
+    defaults: tuple[Value, ...] = ()
+    """Values of parameter defaults; a mutable one is part of the function's state."""
+    methods: dict[str, Value] = field(default_factory=dict)
+    """For a class: what its body binds."""
+    bases: tuple[Value, ...] = ()
+    shared: bool = False
+    """For a class: its body binds something that instances can change for all."""
+    generator: bool = False
+    captured: Names = NONE
+
+
+Role = tuple[Code, str]
+"""Code and how it is held: `self` = the callable, `instance` = an object of the class, `running` = a generator or
+coroutine of the function, `bound` = a method with its object."""
+
+
+@dataclass(frozen=True)
+class Value:
+    """An abstract object. The default is an object nothing is known of that shares nothing."""
+
+    roots: Names = NONE
+    """Labels whose mutable object it may be or share: names, resources, `%i` parameters, `^` own closure, `~`/`!` anonymous."""
+    code: frozenset[Role] = frozenset()
+    library: str | None = None
+    """Dotted name of the library object that it is; None = not one."""
+    packages: Names = NONE
+    """Packages that it may be an object of."""
+    type: str | None = None
+    """atom (immutable), list, dict, tuple, ndarray, frame, stateful, handle, module, plot, shared, data, absent; None = unknown."""
+    atoms: bool = False
+    """What it holds is immutable."""
+    text: str | None = None
+    """A string, number or path as text, `*` for parts that the text does not tell; None = unknown."""
+    items: tuple[Value, ...] | None = None
+    """Parts of a tuple or list display."""
+    mode: str = ""
+    """Of a handle: how the file was opened."""
+
+    @property
+    def atom(self) -> bool:
+        return self.type in ("atom", "module", "absent")
+
+    def at(self, roots: Names) -> Value:
+        """Return the same object, known under other labels."""
+        return self if self.atom else replace(self, roots=roots)
+
+
+UNKNOWN = Value()
+ATOM = Value(type="atom")
+ABSENT = Value(type="absent")
+
+
+def union(*values: Value) -> Value:
+    """Return what is known of an object that is one of `values`."""
+    distinct = [v for i, v in enumerate(values) if v not in values[:i]]
+    if not distinct:
+        return ATOM
+    first = distinct[0]
+    if len(distinct) == 1:
+        return first
+    real = [v for v in distinct if not v.atom or v.type == "module" or v.code]
+    types = {v.type for v in (real or distinct)}
+    libraries = {v.library for v in real}
+    return Value(
+        roots=NONE.union(*(v.roots for v in distinct)),
+        code=frozenset().union(*(v.code for v in distinct)),
+        library=libraries.pop() if len(libraries) == 1 else None,
+        packages=NONE.union(
+            *(v.packages for v in distinct), *({v.library.partition(".")[0]} for v in real if v.library)
+        ),
+        type=types.pop() if len(types) == 1 and (not real or len(real) == len(distinct)) else None,
+        atoms=all(v.atoms or v.atom for v in distinct),
+        text=first.text if all(v.text == first.text for v in distinct) else None,
+        mode="".join(sorted({v.mode for v in distinct})),
+    )
+
+
+def holder(kind: str, items: list[Value]) -> Value:
+    """Return a new container of `kind` that holds `items`."""
+    merged = union(*items)
+    return Value(
+        roots=merged.roots,
+        code=merged.code,
+        packages=merged.packages | NONE.union(*({v.library.partition(".")[0]} for v in items if v.library)),
+        type=kind,
+        atoms=all(v.type == "atom" for v in items),
+        items=tuple(items) if kind in ("tuple", "list") and len(items) < 50 else None,
+    )
+
+
+def part(value: Value) -> Value:
+    """Return an element, attribute or view of `value`."""
+    if value.atoms or value.atom:
+        return Value(type="atom", packages=value.packages)
+    kind = value.type if value.type in ("frame", "ndarray", "plot", "shared") else None
+    if value.items:
+        return union(*value.items)
+    return Value(roots=value.roots, code=value.code, packages=value.packages, type=kind)
+
+
+def renamed(value: Value, labels: Mapping[str, Names], make: dict[str, str]) -> Value:
+    """Return `value` with its labels replaced; anonymous labels (`~`) get a fresh name from `make`."""
+    roots: set[str] = set()
+    for label in value.roots:
+        if label in labels:
+            roots |= labels[label]
+        elif label.startswith("~"):
+            roots.add(make.setdefault(label, f"!{id(make)}.{label}"))
+        else:
+            roots.add(label)
+    items = tuple(renamed(v, labels, make) for v in value.items) if value.items is not None else None
+    return replace(value, roots=frozenset(roots), items=items)

@@ -1,0 +1,89 @@
+"""The state of the notebook between two cells, as far as the text tells it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jup2kub.analyse.annotations import Annotations
+from jup2kub.analyse.record import Record
+from jup2kub.analyse.values import Code, Names, Value
+
+
+class Sharing:
+    """Which labels may share a mutable object: a partition from which a rebound name leaves."""
+
+    def __init__(self) -> None:
+        self._group: dict[str, set[str]] = {}
+
+    def of(self, label: str) -> set[str]:
+        return self._group.get(label) or {label}
+
+    def expand(self, labels: Iterable[str]) -> set[str]:
+        found: set[str] = set()
+        for label in labels:
+            if label not in found:
+                found |= self.of(label)
+        return found
+
+    def join(self, labels: Iterable[str]) -> set[str]:
+        merged = self.expand(labels)
+        if len(merged) > 1:
+            for label in merged:
+                self._group[label] = merged
+        return merged
+
+    def leave(self, label: str) -> None:
+        group = self._group.pop(label, None)
+        if group is not None:
+            group.discard(label)
+
+
+@dataclass
+class Space:
+    """The globals of the notebook, or of a module of the project folder."""
+
+    label: str
+    """Empty = the notebook; else `@mod:<name>`, the one version its globals have together."""
+    env: dict[str, Value] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)
+    """Modules star-imported whose names are not known."""
+
+
+@dataclass
+class World:
+    """All that carries over from cell to cell while the notebook is walked in order."""
+
+    tables: Annotations
+    modules: Mapping[str, str]
+    """Sources of the project folder's modules."""
+    spaces: dict[str, Space] = field(default_factory=lambda: {"": Space("")})
+    sharing: Sharing = field(default_factory=Sharing)
+    seeded: set[str] = field(default_factory=set)
+    figures: bool = False
+    """Figures outlive their cell: another backend than the inline one."""
+    outs: list[tuple[int, bool, Value]] = field(default_factory=list)
+    """Cells whose last expression may leave a value in `_`: cell, whether it surely does, the value."""
+    counts: dict[int, int] = field(default_factory=dict)
+    """Execution count of a top-to-bottom run -> cell."""
+    current: int = 0
+    memo: dict[Code, Record] = field(default_factory=dict)
+    draft: dict[Code, Record] = field(default_factory=dict)
+    """Records made while a recursion was being followed: good until it ends."""
+    active: list[Code] = field(default_factory=list)
+    pending: dict[Code, Record] = field(default_factory=dict)
+    displays: set[str] = field(default_factory=set)
+    texts: dict[str, ast.Module] = field(default_factory=dict)
+
+    def space(self, label: str) -> Space:
+        return self.spaces[label]
+
+    def fresh(self, record: Record) -> bool:
+        """Whether the globals that a function's record relied on are still the same."""
+        return all(self.spaces[s].env.get(n) is v for (s, n), v in record.deps.items())
+
+    def carriers(self, names: Names) -> Names:
+        """Return those of `names` that hold notebook code."""
+        env = self.spaces[""].env
+        return frozenset(n for n in names if n in env and env[n].code)
