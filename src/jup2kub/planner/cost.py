@@ -31,6 +31,8 @@ class Costs:
     """What a cell that loops is presumed to take when nothing else is known."""
     map_gain_seconds: float = 1.0
     """Least saving for which the iterations of a loop are spread: 1 on this machine, 30 on a cluster."""
+    ahead: bool = False
+    """Whether the engine starts a step before main has reached its first cell, if all it needs is there."""
     big_bytes: int = 64 * 1024 * 1024
     """A cell that may change objects above this size in place stays in main until it has been measured."""
 
@@ -58,7 +60,7 @@ class Branch:
     cells: tuple[int, ...]
     seconds: float
     needs: Cells = NO_CELLS
-    """Cells outside it that must have run: all that a fresh kernel could not replay."""
+    """Cells outside it, in the simulated range, that must have run: all that a fresh kernel could not replay."""
     replays: Mapping[int, float] | None = None
     """Seconds of each cheap cell that a kernel replays where it has not run yet."""
     out_bytes: float = 0.0
@@ -72,20 +74,33 @@ class _Run:
         self.branches, self.costs, self.workers, self.fork = branches, costs, max(1, workers), fork
         self.owner = {i: n for n, b in enumerate(branches) for i in b.cells}
         self.now = 0.0
+        self.at = math.inf if costs.ahead else -1.0
         self.done: set[int] = set()
-        self.idle = list(range(len(branches)))
+        self.missing = [len(b.needs) for b in branches]
+        self.readers: dict[int, list[int]] = {}
+        for n, branch in enumerate(branches):
+            for i in branch.needs:
+                self.readers.setdefault(i, []).append(n)
+        self.ready = [n for n, count in enumerate(self.missing) if not count]
         self.queue: list[int] = []
         self.running: list[tuple[float, int]] = []
         self.finished: dict[int, float] = {}
         self.loaded: set[int] = set()
 
-    def offer(self, known: Cells) -> None:
+    def ran(self, cells: Iterable[int]) -> None:
+        """Note that `cells` have run."""
+        for i in cells:
+            self.done.add(i)
+            for n in self.readers.get(i, ()):
+                self.missing[n] -= 1
+                if not self.missing[n]:
+                    self.ready.append(n)
+
+    def offer(self) -> None:
         """Queue every branch whose needs are met; main stands between two cells, or kernels are fresh."""
-        still: list[int] = []
-        for n in self.idle:
-            ready = all(i in self.done or i not in known for i in self.branches[n].needs)
-            (self.queue if ready else still).append(n)
-        self.idle = still
+        reached = sorted(n for n in self.ready if self.branches[n].cells[0] <= self.at)
+        self.queue.extend(reached)
+        self.ready = [n for n in self.ready if n not in reached] if len(reached) < len(self.ready) else []
 
     def start(self, slots: int) -> None:
         while self.queue and len(self.running) < slots:
@@ -108,30 +123,30 @@ class _Run:
         end, n = heapq.heappop(self.running)
         self.now = max(self.now, end)
         self.finished[n] = end
-        self.done.update(self.branches[n].cells)
+        self.ran(self.branches[n].cells)
 
-    def step(self, known: Cells) -> bool:
+    def step(self) -> bool:
         """While main waits: start what can start, then let the next branch finish; False if none is left."""
-        self.offer(known)
+        self.offer()
         self.start(self.workers)
         if not self.running:
             return False
         self.finish_next()
         return True
 
-    def wait(self, wanted: Iterable[int], known: Cells) -> bool:
+    def wait(self, wanted: Iterable[int]) -> bool:
         """Let main wait for the branches `wanted` and load them; False if they wait for main in turn."""
         for n in sorted(set(wanted)):
             while n not in self.finished:
-                if not self.step(known):
+                if not self.step():
                     return False
             if n not in self.loaded:
                 self.loaded.add(n)
                 self.now += self.branches[n].out_bytes * self.costs.load_seconds_per_byte
         return True
 
-    def main(self, work: Work, known: Cells) -> None:
-        self.offer(known)
+    def main(self, work: Work) -> None:
+        self.offer()
         self.start(self.workers - 1 if work.seconds > 0 else self.workers)
         while work.seconds > 0 and len(self.running) >= self.workers:
             self.finish_next()
@@ -139,10 +154,10 @@ class _Run:
         while self.running and self.running[0][0] <= end:
             self.finish_next()
             if not self.fork:
-                self.offer(known)
+                self.offer()
             self.start(self.workers - 1)
         self.now = max(self.now, end)
-        self.done.add(work.index)
+        self.ran((work.index,))
 
 
 def makespan(
@@ -155,17 +170,19 @@ def makespan(
     between two cells (`fork`) or at any time (fresh kernels). Infinite if main and a branch wait for each other.
     """
     run = _Run(branches, costs, workers, fork)
-    known = frozenset(w.index for w in works)
     for work in works:
+        run.at = max(run.at, work.index)
         if work.index in run.owner:
+            run.offer()
+            run.start(run.workers)
             continue
         wanted = {run.owner[i] for i in work.before if i in run.owner}
         if work.waits:
             wanted |= {n for n, b in enumerate(branches) if b.cells[0] < work.index}
-        if not run.wait(wanted, known):
+        if not run.wait(wanted):
             return math.inf
-        run.main(work, known)
+        run.main(work)
     while len(run.finished) < len(branches):
-        if not run.step(known):
+        if not run.step():
             return math.inf
     return run.now

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jup2kub.errors import UsageError
 from jup2kub.model.plan import Decision
 
-from .cost import Branch, Cells, Costs, Work, makespan
+from .cost import NO_CELLS, Branch, Cells, Costs, Work, makespan
 from .law import flow_names, stays, waits
 from .presume import Sheet
 from .slices import Slicer
 
-WINDOW = 16
+WINDOW = 12
 """Heavy cells that are weighed against each other at once: the search is quadratic in it, linear in the notebook."""
 
 
@@ -40,55 +40,75 @@ class Partition:
     slicer: Slicer
     order: Mapping[int, frozenset[int]]
     """Cells that must have run before a cell that has left the main line: its edges, and what only main's order kept."""
+    held: Cells = NO_CELLS
+    """Cells that, in main, wait until nothing is pending."""
     refused: dict[int, Decision] = field(default_factory=dict)
     units: list[Unit] = field(default_factory=list)
+    works: dict[tuple[int, ...], tuple[Work, ...]] = field(default_factory=dict)
+    """What the simulation was told of each range of cells, kept as it is asked often."""
+    branches: dict[tuple[tuple[int, ...], tuple[int, ...]], Branch] = field(default_factory=dict)
 
     def makespan(self, units: Sequence[Unit]) -> float:
         """Return the predicted seconds of the whole notebook."""
         return self.simulate(self.sheet.order, [u.cells for u in units])
 
-    def simulate(self, cells: Sequence[int], units: Sequence[tuple[int, ...]]) -> float:
+    def simulate(self, cells: tuple[int, ...], units: Sequence[tuple[int, ...]]) -> float:
         """Return the predicted seconds of `cells` (notebook order) when each of `units` leaves."""
-        inside = frozenset(cells)
-        made = {u: frozenset().union(*(flow_names(self.sheet.flows[i]) for i in u)) for u in units}
-        works = []
-        for i in cells:
-            pending = frozenset().union(*(names for u, names in made.items() if u[0] < i))
-            held = bool(units) and waits(self.sheet, i, pending) is not None
-            works.append(Work(i, self.sheet.estimates[i].seconds, self.sheet.before[i] & inside, held))
-        branches = [self.branch(u, inside) for u in units]
+        if cells not in self.works:
+            inside = frozenset(cells)
+            self.works[cells] = tuple(self._work(i, inside) for i in cells)
+        works: Sequence[Work] = self.works[cells]
+        wary = [w for w in works if self.sheet.flows[w.index].guarded and not w.waits] if units else []
+        if wary:
+            made = [(u[0], frozenset().union(*(flow_names(self.sheet.flows[i]) for i in u))) for u in units]
+            held = {
+                w.index
+                for w in wary
+                if any(f < w.index and self.sheet.flows[w.index].guarded & n for f, n in made)
+            }
+            works = [replace(w, waits=True) if w.index in held else w for w in works]
+        branches = [self._branch(u, cells) for u in units]
         return makespan(works, branches, costs=self.costs, workers=self.workers, fork=self.fork)
 
-    def branch(self, cells: tuple[int, ...], inside: Cells) -> Branch:
-        """Return the unit `cells` as the simulation sees it."""
-        own, estimates = frozenset(cells), self.sheet.estimates
-        needs = frozenset().union(*(self.slicer.needs[i] for i in cells)) | frozenset().union(
-            *(p for i in cells for p in [self.order[i] - self.sheet.before[i]])
-        )
-        replayed = frozenset().union(*(self.slicer.replayed[i] for i in cells)) - own
-        return Branch(
+    def _work(self, index: int, inside: Cells) -> Work:
+        seconds = self.sheet.estimates[index].seconds
+        return Work(index, seconds, self.sheet.before[index] & inside, index in self.held)
+
+    def _branch(self, cells: tuple[int, ...], among: tuple[int, ...]) -> Branch:
+        """Return the unit `cells` as the simulation of the cells `among` sees it."""
+        if (cells, among) in self.branches:
+            return self.branches[cells, among]
+        own, estimates, slicer = frozenset(cells), self.sheet.estimates, self.slicer
+        needs: set[int] = set()
+        replayed: set[int] = set()
+        for i in cells:
+            needs |= slicer.needs[i] | (self.order[i] - self.sheet.before[i])
+            replayed |= slicer.replayed[i]
+        self.branches[cells, among] = branch = Branch(
             cells,
             sum(estimates[i].seconds for i in cells),
-            (needs - own) & inside,
-            {i: estimates[i].seconds for i in replayed if estimates[i].seconds},
+            frozenset(needs - own).intersection(among),
+            {i: estimates[i].seconds for i in replayed - own if estimates[i].seconds},
             float(sum(estimates[i].out_bytes for i in cells)),
             float(sum(estimates[i].in_bytes for i in cells)),
         )
+        return branch
 
 
 def stricter_order(sheet: Sheet) -> dict[int, frozenset[int]]:
     """Return for each cell what must have run before it may run outside main.
 
-    Edges, and two things that only main's own order guards: a file write under an unknown name, and an unresolved
-    call, which may read whatever exists by then.
+    Edges, and what only main's own order guards: a barrier, a file write under an unknown name, and an unresolved call,
+    which may read whatever exists by then.
     """
     found: dict[int, frozenset[int]] = {}
     unknown: set[int] = set()
     writers: set[int] = set()
     earlier: set[int] = set()
+    barrier: set[int] = set()
     for i in sheet.order:
         flow = sheet.flows[i]
-        extra = set(unknown)
+        extra = unknown | barrier
         if "*" in flow.file_reads:
             extra |= writers
         if flow.opaque:
@@ -101,6 +121,8 @@ def stricter_order(sheet: Sheet) -> dict[int, frozenset[int]]:
         if "*" in files:
             unknown.add(i)
         earlier.add(i)
+        if flow.barrier or flow.unparsed or sheet.cells[i].options.barrier:
+            barrier = {i}
     return found
 
 
@@ -108,7 +130,8 @@ def partition(
     sheet: Sheet, costs: Costs, *, workers: int, offload: str, fork: bool, mapped: Cells
 ) -> Partition:
     """Cut the notebook. `offload`: `auto`, `all` or `none`; `mapped`: cells that stay, as their loops are spread."""
-    found = Partition(sheet, costs, workers, fork, Slicer(sheet), stricter_order(sheet))
+    held = frozenset(i for i in sheet.order if waits(sheet, i, frozenset()))
+    found = Partition(sheet, costs, workers, fork, Slicer(sheet), stricter_order(sheet), held)
     if offload == "none":
         return found
     named = _named(found)
@@ -163,7 +186,7 @@ def _entangled(found: Partition, unit: Unit) -> UsageError:
     after = set(unit.cells[:1])
     between = inner[0] if inner else unit.cells[0]
     for i in inner:
-        if found.sheet.before[i] & after or waits(found.sheet, i, frozenset()):
+        if found.sheet.before[i] & after or i in found.held:
             after.add(i)
             between = i
             break
@@ -182,9 +205,9 @@ def _every(found: Partition, taken: Iterable[int]) -> list[Unit]:
         if i in taken or i in found.refused:
             continue
         flow = found.sheet.flows[i]
-        decision = stays(found.sheet, i, found.costs)
         names = flow_names(flow)
-        if decision is None and names and names <= flow.definitions:
+        decision = stays(found.sheet, i, found.costs)
+        if names and names <= flow.definitions and not flow.barrier:
             decision = Decision(
                 "J2K312",
                 (i,),
@@ -197,7 +220,7 @@ def _every(found: Partition, taken: Iterable[int]) -> list[Unit]:
     return units
 
 
-def _windows(found: Partition, taken: Iterable[int]) -> list[list[int]]:
+def _windows(found: Partition, taken: Iterable[int]) -> list[tuple[int, ...]]:
     """Cut the notebook where main must wait for everything anyway, and where too many heavy cells come together."""
     gone = frozenset(taken)
     windows: list[list[int]] = [[]]
@@ -211,15 +234,15 @@ def _windows(found: Partition, taken: Iterable[int]) -> list[list[int]]:
             if decision:
                 found.refused[i] = decision
         free = estimate.heavy and i not in found.refused
-        if (not free and waits(found.sheet, i, frozenset())) or (free and heavy == WINDOW):
+        if (not free and i in found.held) or (free and heavy == WINDOW):
             windows.append([])
             heavy = 0
         windows[-1].append(i)
         heavy += free
-    return [w for w in windows if sum(found.sheet.estimates[i].heavy for i in w) > 1]
+    return [tuple(w) for w in windows if sum(found.sheet.estimates[i].heavy for i in w) > 1]
 
 
-def _choose(found: Partition, window: list[int]) -> None:
+def _choose(found: Partition, window: tuple[int, ...]) -> None:
     """Let leave what makes this window shorter: cheapest return first, then in notebook order; then look back once."""
     estimates = found.sheet.estimates
     best = found.simulate(window, [])
@@ -251,7 +274,7 @@ def _margin(found: Partition, best: float) -> float:
 
 
 def _variants(
-    found: Partition, window: list[int], first: int, units: Sequence[tuple[int, ...]]
+    found: Partition, window: Sequence[int], first: int, units: Sequence[tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
     """Return the units that could start with `first`: alone, and with the cells that follow only from it."""
     chain = _chain(found, window, first, units)
@@ -265,7 +288,7 @@ def _variants(
 
 
 def _chain(
-    found: Partition, window: list[int], first: int, units: Sequence[tuple[int, ...]]
+    found: Partition, window: Sequence[int], first: int, units: Sequence[tuple[int, ...]]
 ) -> tuple[int, ...]:
     """Return `first` and the later cells of the window whose pending inputs come from this chain alone."""
     own = [first]

@@ -8,9 +8,14 @@ from jup2kub.model.flow import CellFlow, Edge, FlowGraph
 from jup2kub.model.notebook import Cell, Notebook, Options
 
 
-def cell(reads: str = "", makes: str = "", *, loops: bool = False, mutates: str = "", **more: object) -> CellFlow:
+def cell(
+    reads: str = "", makes: str = "", *, loops: bool = False, mutates: str = "", **more: object
+) -> CellFlow:
     """Return a cell that reads and defines the names given in words; `mutates` counts as read."""
-    names = {n: frozenset(s.split()) for n, s in {"reads": f"{reads} {mutates}", "makes": makes, "m": mutates}.items()}
+    names = {
+        n: frozenset(s.split())
+        for n, s in {"reads": f"{reads} {mutates}", "makes": makes, "m": mutates}.items()
+    }
     flow = CellFlow(0, reads=names["reads"], defines=names["makes"], mutates=names["m"], loops=loops)
     return replace(flow, **more)  # type: ignore[arg-type]
 
@@ -21,7 +26,10 @@ def heavy(reads: str = "", makes: str = "", seconds: float = 4.0, **more: object
 
 
 def notebook(
-    *flows: CellFlow, options: dict[int, Options] | None = None, sources: dict[int, str] | None = None, **tags: object
+    *flows: CellFlow,
+    options: dict[int, Options] | None = None,
+    sources: dict[int, str] | None = None,
+    **tags: object,
 ) -> tuple[Notebook, FlowGraph]:
     """Return a notebook of these cells and its graph: every read has an edge from the last writer."""
     known = {i: replace(f, index=i) for i, f in enumerate(flows)}
@@ -38,6 +46,10 @@ def notebook(
     cells = []
     for i, flow in known.items():
         made = " = ".join(sorted(n for n in flow.defines if n.isidentifier())) or "_"
-        source = (sources or {}).get(i, f"{made} = work({', '.join(sorted(n for n in flow.reads if n.isidentifier()))})")
-        cells.append(Cell(i, f"c{i}", "code", source, options=(options or {}).get(i, Options()), python=source))
+        source = (sources or {}).get(
+            i, f"{made} = work({', '.join(sorted(n for n in flow.reads if n.isidentifier()))})"
+        )
+        cells.append(
+            Cell(i, f"c{i}", "code", source, options=(options or {}).get(i, Options()), python=source)
+        )
     return Notebook(tuple(cells), "python3", "python", {}), FlowGraph(known, tuple(edges))
