@@ -220,9 +220,10 @@ def _cell(
     facts = parts.sheet
     flow, cell, estimate = facts.flows[index], facts.cells[index], facts.estimates[index]
     gone = next((s for s in steps if index in s.cells), None)
-    pending = frozenset(
-        n for s in steps if s.cells[0] < index for i in s.cells for n in flow_names(facts.flows[i])
-    )
+    pending: frozenset[str] = frozenset()
+    if flow.guarded:
+        away = [i for s in steps if s is not gone and s.cells[0] < index for i in s.cells]
+        pending = flow.guarded & frozenset().union(*(flow_names(facts.flows[i]) for i in away))
     before = parts.order[index] if gone else facts.before[index]
     options = cell.options
     plain = CellPlan(

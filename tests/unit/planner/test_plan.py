@@ -368,4 +368,4 @@ def test_a_thousand_cells_are_planned_in_half_a_second(shape: str) -> None:
     book, graph = notebook(*(at(i) for i in range(1000)))
     start = time.process_time()
     plan(book, graph, workers=8)
-    assert time.process_time() - start < 0.5 * 2, "twice the promise: the machine is shared"
+    assert time.process_time() - start < 0.5
