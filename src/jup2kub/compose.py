@@ -16,12 +16,13 @@ from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.session import Session, Terms, Told
-from jup2kub.analyse import annotations, loops
-from jup2kub.engine import local
+from jup2kub.analyse import annotations as tables
+from jup2kub.analyse import loops
+from jup2kub.engine import foreign, local
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.notebook import Notebook
-from jup2kub.model.plan import Plan
+from jup2kub.model.plan import PLAN_VERSION, Plan
 from jup2kub.model.run import CellOutcome
 from jup2kub.store import BlobRef, RunKey, Store
 from jup2kub.store.files import FileStore
@@ -73,7 +74,8 @@ class Execution:
     """The cell that ended the notebook early; None = it ran to its end."""
     run: str
     seconds: float
-    validation_seconds: float = 0.0
+    files: Mapping[str, str | None] = field(default_factory=dict)
+    """Digest of every file that was written, as the run left it; None = removed. Taken for `verify` only."""
 
 
 def default_store() -> Path:
@@ -106,10 +108,8 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
     """Analyse and plan. Pure but for the sources of the project's own modules."""
     modules = local_modules(notebook, settings.notebook.resolve().parent)
     profile = store.profile() if settings.plan == "hybrid" else None
-    tables = annotations.load([p.read_text() for p in settings.annotations])
-    graph = analyse.analyse(
-        notebook, profile=profile, mode=settings.plan, annotations=tables, modules=modules
-    )
+    known = tables.load(str(p) for p in settings.annotations)
+    graph = analyse.analyse(notebook, profile=profile, mode=settings.plan, annotations=known, modules=modules)
     keys = analyse.profile_keys(notebook, graph)
     found, refused = loops.find(notebook, graph)
     plan = planner.plan(
@@ -172,23 +172,36 @@ def world(kernel: Kernel, launch: Launch, modules: Mapping[str, str]) -> str:
     )
 
 
-def execute(settings: Settings, tell: Callable[[Told], None], *, digests: bool = False) -> Execution:
+@dataclass(frozen=True)
+class Proof:
+    """What `verify` wants of an execution beyond its outputs."""
+
+    digests: bool = False
+    """Take digests of variables and files after every cell."""
+    undo: bool = False
+    """Put the project's files back afterwards."""
+
+
+def execute(settings: Settings, tell: Callable[[Told], None], proof: Proof | None = None) -> Execution:
     """Run the notebook by plan on this machine. Raises Jup2KubError; KeyboardInterrupt leaves a resumable run."""
-    return asyncio.run(_execute(settings, tell, digests))
+    return asyncio.run(execute_async(settings, tell, proof or Proof()))
 
 
-async def _execute(settings: Settings, tell: Callable[[Told], None], digests: bool) -> Execution:
+async def execute_async(settings: Settings, tell: Callable[[Told], None], proof: Proof) -> Execution:
+    """Do the work of `execute` in a running event loop."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     notebook = read_notebook(settings)
     project = settings.notebook.resolve().parent
     launch = find(settings.kernel or notebook.kernel, cwd=str(project))
+    if not launch.is_ipython:
+        return await _foreign(settings, notebook, launch, tell)
     starting = asyncio.ensure_future(Kernel.start(launch))
     store = open_store(settings)
     try:
         compiled = await asyncio.to_thread(compile_notebook, notebook, settings, store)
         kernel = await starting
-        session, stopped = await _run(settings, store, compiled, launch, kernel, tell, digests)
+        session, stopped = await _run(settings, store, compiled, launch, kernel, tell, proof)
     except BaseException:
         if not starting.done():
             starting.cancel()
@@ -198,8 +211,29 @@ async def _execute(settings: Settings, tell: Callable[[Told], None], digests: bo
     finally:
         store.close()
     return Execution(
-        notebook, session.plan, dict(session.outcomes), stopped, session.terms.run, loop.time() - began
+        notebook,
+        session.plan,
+        dict(session.outcomes),
+        stopped,
+        session.terms.run,
+        loop.time() - began,
+        session.left_files,
     )
+
+
+async def _foreign(
+    settings: Settings, notebook: Notebook, launch: Launch, tell: Callable[[Told], None]
+) -> Execution:
+    """Run a notebook of another language: serially, in its own kernel."""
+    tell(Told("note", text=f"the kernel {launch.name!r} is not an IPython one: one serial main line"))
+    began = asyncio.get_running_loop().time()
+    outcomes, stopped = await foreign.run(
+        notebook, launch.name, launch.cwd, keep_going=settings.keep_going, tell=tell
+    )
+    source = digest([c.source for c in notebook.code])
+    main = tuple(c.index for c in notebook.code)
+    plan = Plan(PLAN_VERSION, "serial", 1, source, (), main, (), (), (), ())
+    return Execution(notebook, plan, outcomes, stopped, "", asyncio.get_running_loop().time() - began)
 
 
 async def _run(
@@ -209,7 +243,7 @@ async def _run(
     launch: Launch,
     kernel: Kernel,
     tell: Callable[[Told], None],
-    digests: bool,
+    proof: Proof,
 ) -> tuple[Session, int | None]:
     key = RunKey(str(settings.notebook.resolve()), compiled.plan.source, digest(to_json(settings.parameters)))
     info = store.open_run(key, fresh=settings.fresh)
@@ -223,7 +257,8 @@ async def _run(
         keep_going=settings.keep_going,
         fork=settings.fork,
         offload=settings.offload,
-        digests=digests,
+        digests=proof.digests,
+        keep_undo=proof.undo,
         environ=dict(launch.env),
     )
     sources = {c.index: c.source for c in compiled.notebook.code}
@@ -249,4 +284,5 @@ async def _run(
         state = "done" if stopped is None else "failed"
         return session, stopped
     finally:
+        session.leave()
         store.close_run(info.id, state)

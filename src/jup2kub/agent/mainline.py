@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import shutil
 import time
 from collections.abc import Iterable
 from dataclasses import replace
@@ -241,7 +240,7 @@ class MainLine:
             self.pending.pop(name, None)
         self.sticky = self.sticky or facts.sticky
         await self._keep(cell, outcome, facts)
-        shutil.rmtree(undo, ignore_errors=True)
+        session.settle_files(undo)
 
     async def _error_here(self, cell: CellPlan, outcome: CellOutcome) -> None:
         error = outcome.error
@@ -263,7 +262,8 @@ class MainLine:
         token = secrets.token_hex(8)
         names = to_save(cell, facts)
         if session.terms.digests:
-            outcome = replace(outcome, digests=await self.kernel.digest(plain(names)))
+            digests = await self.kernel.digest(plain(names))
+            outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
         session.outcomes[index] = outcome
         repeatable = session.repeatable(cell, facts)
         if not repeatable:

@@ -5,6 +5,7 @@ The same object serves the main line and the steps; it owns no process.
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,9 @@ from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys
-from jup2kub.agent.observed import observe, still
+from jup2kub.agent.observed import file_digest, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
+from jup2kub.agent.undo import restore
 from jup2kub.errors import Interrupted
 from jup2kub.kit.canon import from_json, to_json
 from jup2kub.model.facts import Facts
@@ -42,7 +44,9 @@ class Terms:
     fork: bool = True
     offload: str = "auto"
     digests: bool = False
-    """Take digests of variables after every cell, for `verify`."""
+    """Take digests of variables and files after every cell, for `verify`."""
+    keep_undo: bool = False
+    """Keep what files were before every cell, so that the whole run can be undone."""
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -79,6 +83,10 @@ class Session:
         self.outcomes: dict[int, CellOutcome] = {}
         self.records: dict[int, Record] = {}
         self.facts: dict[int, Facts] = {}
+        self.undone: list[Path] = []
+        """Undo folders of finished cells, oldest first, if they are kept."""
+        self.left_files: dict[str, str | None] = {}
+        """Digests of the files that were written, as the run left them."""
         self.untrusted: set[int] = set()
         """Cells whose earlier commits in this run rest on a broken assumption."""
         self.use(plan, profile_keys)
@@ -116,6 +124,28 @@ class Session:
         folder = self.undo_root / f"{cell}-{attempt}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    def settle_files(self, undo: Path) -> None:
+        """The cell is done: what its files were before is needed no longer, unless the whole run is to be undone."""
+        if self.terms.keep_undo:
+            self.undone.append(undo)
+        else:
+            shutil.rmtree(undo, ignore_errors=True)
+
+    def leave(self) -> None:
+        """The run is over: note how its files are, and put them back if it was a rehearsal."""
+        if self.terms.digests:
+            names = {n for facts in self.facts.values() for n in facts.files_written}
+            self.left_files = {n: file_digest(self.terms.project / n) for n in sorted(names)}
+        for undo in reversed(self.undone):
+            restore(undo)
+        shutil.rmtree(self.undo_root, ignore_errors=True)
+
+    def digests_of_files(self, facts: Facts) -> dict[str, str | None]:
+        """Return the digest of every file that a cell wrote, as it is now; None = gone."""
+        if not self.terms.digests:
+            return {}
+        return {name: file_digest(self.terms.project / name) for name in facts.files_written}
 
     def facts_of(self, cell: CellPlan, result: CellResult) -> Facts:
         """Return what was seen of an execution, without generators that nothing has seeded: they carry no promise."""

@@ -285,11 +285,15 @@ class Attempt:
             unshippable=stuck,
         )
         if session.terms.digests:
-            outcome = replace(outcome, digests=await kernel.digest(plain(to_save(cell, facts))))
+            outcome = replace(
+                outcome,
+                digests=await kernel.digest(plain(to_save(cell, facts))),
+                files=session.digests_of_files(facts),
+            )
         if set(stuck) & session.read_later[cell.index]:
             restore(undo)
             return Unshippable(stuck, facts)
         record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
         session.learn(cell.index, facts)
-        shutil.rmtree(undo, ignore_errors=True)
+        session.settle_files(undo)
         return Done(outcome, record)

@@ -65,7 +65,7 @@ def _build(hint: Any, data: Any, where: str) -> Any:
     if hint is Any or hint is object:
         return data
     origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin is Union or origin is getattr(types, "UnionType", None):
+    if origin is Union or origin is getattr(types, "UnionType", Union):
         if data is None and type(None) in args:
             return None
         rest = [a for a in args if a is not type(None)]

@@ -1,0 +1,71 @@
+"""Notebooks of other languages: one serial main line in their own kernel, by nbclient."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from jup2kub.agent.session import Told
+from jup2kub.errors import EnvironmentProblem
+from jup2kub.model.notebook import Notebook
+from jup2kub.model.run import CellError, CellOutcome
+
+
+async def run(
+    notebook: Notebook, kernel: str, folder: str, *, keep_going: bool, tell: Callable[[Told], None]
+) -> tuple[dict[int, CellOutcome], int | None]:
+    """Run all code cells in order; return their outcomes, and the cell that ended the notebook or None.
+
+    Raises EnvironmentProblem (J2K402) if the kernel does not start.
+    """
+    import nbformat
+    from nbclient import NotebookClient
+    from nbclient.exceptions import CellExecutionError, DeadKernelError
+
+    document = nbformat.from_dict(copy.deepcopy(dict(notebook.document)))
+    client = NotebookClient(document, kernel_name=kernel, timeout=None, resources={"metadata": {"path": folder}})
+    outcomes: dict[int, CellOutcome] = {}
+    stopped: int | None = None
+    try:
+        async with client.async_setup_kernel():
+            for count, cell in enumerate(notebook.code, 1):
+                tell(Told("start", cell.index))
+                began, start = time.monotonic(), time.time()
+                node = document["cells"][cell.index]
+                try:
+                    await client.async_execute_cell(node, cell.index, execution_count=count)
+                except CellExecutionError:
+                    pass
+                outcome = _outcome(cell.index, count, node["outputs"], start, time.monotonic() - began)
+                outcomes[cell.index] = outcome
+                tell(Told("done", cell.index, seconds=outcome.seconds))
+                if outcome.status == "error" and not cell.may_raise and stopped is None:
+                    stopped = cell.index
+                    if not keep_going:
+                        break
+    except (DeadKernelError, RuntimeError) as error:
+        raise EnvironmentProblem(
+            "J2K402", f"the kernel {kernel!r} stopped: {error}", "see whether it runs in Jupyter"
+        ) from error
+    return outcomes, stopped
+
+
+def _outcome(
+    index: int, count: int, outputs: list[Mapping[str, Any]], start: float, seconds: float
+) -> CellOutcome:
+    failure = next((o for o in outputs if o["output_type"] == "error"), None)
+    error = None
+    if failure is not None:
+        error = CellError(failure["ename"], failure["evalue"], tuple(failure["traceback"]))
+    return CellOutcome(
+        index=index,
+        status="ok" if error is None else "error",
+        outputs=tuple(dict(o) for o in outputs),
+        count=count,
+        worker="main",
+        start=start,
+        seconds=seconds,
+        error=error,
+    )
