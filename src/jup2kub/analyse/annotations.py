@@ -17,10 +17,48 @@ from jup2kub.kit.canon import nearest
 
 TABLES = Path(__file__).parent / "tables"
 ENTRY_KEYS = frozenset(
-    ["about", "mutates", "view", "fresh", "result", "reads", "writes", "reads_file", "writes_file", "opens", "lists", "removes_tree", "all_files", "effects", "weight", "weight_fit", "draws", "draws_unless", "rng", "seeds", "generator", "restores", "suppresses", "stores", "barrier", "resource", "shared", "keep", "may", "calls", "sleeps", "figures", "displays", "updates_display", "imports", "injects", "opaque"]
+    [
+        "about",
+        "mutates",
+        "view",
+        "fresh",
+        "result",
+        "reads",
+        "writes",
+        "reads_file",
+        "writes_file",
+        "opens",
+        "lists",
+        "removes_tree",
+        "all_files",
+        "effects",
+        "weight",
+        "weight_fit",
+        "draws",
+        "draws_unless",
+        "rng",
+        "seeds",
+        "generator",
+        "restores",
+        "suppresses",
+        "stores",
+        "barrier",
+        "resource",
+        "shared",
+        "keep",
+        "may",
+        "calls",
+        "sleeps",
+        "figures",
+        "displays",
+        "updates_display",
+        "imports",
+        "injects",
+        "opaque",
+    ]
 )
 SETTERS = (
-    "set_",
+    "set",
     "use",
     "enable",
     "disable",
@@ -35,6 +73,8 @@ SETTERS = (
     "activate",
 )
 SETTER_NAMES = frozenset({"set", "seterr", "seed", "setup", "install", "login", "configure"})
+
+NOT_SETTERS = frozenset({"setdiff1d", "setxor1d"})
 
 
 @dataclass(frozen=True)
@@ -81,7 +121,7 @@ class Annotations:
     def setter(self, dotted: str) -> bool:
         """Whether a function's name says that it changes settings of its package."""
         last = dotted.rpartition(".")[2]
-        return last.startswith(SETTERS) or last in SETTER_NAMES
+        return last.startswith(SETTERS) and last not in NOT_SETTERS or last in SETTER_NAMES
 
     def method(self, name: str) -> str | None:
         """Return the kind of a method by its name alone: atom, fresh, view, mutate, fit; None = unknown."""

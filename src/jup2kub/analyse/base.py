@@ -52,6 +52,9 @@ class Walk:
     def touch(self, value: Value) -> None:
         raise NotImplementedError
 
+    def read_classes(self, value: Value) -> None:
+        raise NotImplementedError
+
     def operate(self, value: Value) -> None:
         raise NotImplementedError
 
@@ -135,6 +138,7 @@ class Walk:
         if name in ("Out", "_oh"):
             return Value(library="builtins.Out", roots=self._outs([c for c, _, _ in self.world.outs]))
         if name in ("In", "_ih", "_i", "_ii", "_iii", "_dh"):
+            self.rec.unresolved.add(name)
             return Value(type="list", atoms=True)
         if name[0] == "_" and name[1:].isdigit():
             return self.numbered(int(name[1:]))

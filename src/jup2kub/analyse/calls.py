@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
+
+from collections.abc import Mapping
+from typing import Any
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
@@ -41,7 +45,22 @@ PATH_WRITES = frozenset(
     }
 )
 FILE_METHODS = frozenset(
-    ["to_csv", "to_parquet", "to_excel", "to_pickle", "to_hdf", "to_feather", "to_stata", "savefig", "tofile", "to_file", "to_netcdf", "to_zarr", "extractall", "writestr"]
+    [
+        "to_csv",
+        "to_parquet",
+        "to_excel",
+        "to_pickle",
+        "to_hdf",
+        "to_feather",
+        "to_stata",
+        "savefig",
+        "tofile",
+        "to_file",
+        "to_netcdf",
+        "to_zarr",
+        "extractall",
+        "writestr",
+    ]
 )
 MAYBE_FILE = frozenset({"to_json", "to_html", "to_latex", "to_markdown", "to_string", "save", "dump"})
 REFLECTIVE = frozenset(
@@ -221,7 +240,7 @@ class Calls(Libraries):
                 self.mutate(args.values[place].roots, CERTAIN)
         return self._builtin_result(name, args, table)
 
-    def _builtin_result(self, name: str, args: Args, table: dict[str, list[str]]) -> Value:  # type: ignore[type-arg,unused-ignore]
+    def _builtin_result(self, name: str, args: Args, table: Mapping[str, Any]) -> Value:
         everything = args.all
         lazy = name in table["stateful"]
         for value in everything:
@@ -255,6 +274,13 @@ class Calls(Libraries):
             return Value(
                 args.roots,
                 frozenset((c, "self") for v in everything for c, r in v.code if r == "instance"),
+                None,
+                args.packages,
+            )
+        if name in ("memoryview", "super", "vars"):
+            return Value(
+                args.roots | ({"%0"} if name == "super" and self.function is not None else NONE),
+                args.code,
                 None,
                 args.packages,
             )
@@ -298,7 +324,11 @@ class Calls(Libraries):
                 self.operate(held) if dunders else self.run_methods(held)
             elif role == "running":
                 self.operate(held)
-            elif not (dunders and role == "self" and isinstance(code.node, ast.ClassDef)):
+            elif isinstance(code.node, ast.ClassDef):
+                if not dunders:
+                    made = self.run(held, [Value(NONE.union(*(o.roots for o in others if o is not value)))])
+                    self.run_methods(made)
+            else:
                 self.run(held, [Value(NONE.union(*(o.roots for o in others if o is not value)), type=None)])
         if self.function is not None:
             for root in value.roots:
@@ -313,7 +343,18 @@ class Calls(Libraries):
             return files
         if base.type in ("stateful", "shared", "handle") and base.packages | {"?"} and name != "copy":
             return self._stateful_method(base, name, args)
-        kind = self.tables.method(name)
+        kind = (
+            "mutate"
+            if name == "rotate" and base.type in (None, "list") and "PIL" not in base.packages
+            else self.tables.method(name)
+        )
+        if base.code and base.packages:
+            self.escape(base, args.all)
+        if name in ("query", "eval") and args.values and args.values[0].text:
+            for found in re.findall(r"@([A-Za-z_]\w*)", args.values[0].text):
+                self.expr(ast.Name(id=found, ctx=ast.Load()))
+        if name == "sample" and "random_state" not in args.named and base.type in (None, "frame"):
+            self.change("@rng:numpy", SPECULATIVE)
         if base.type == "atom":
             text = base.text if name in ("format", "strip", "as_posix") and not args.all else None
             self._escape_all(args)
@@ -454,6 +495,8 @@ class Calls(Libraries):
         if base.type == "shared":
             for package in base.packages:
                 self.change("@lib:" + package)
+            if "logging" in base.packages:
+                self.log(args, name)
         for value in args.all:
             self.escape(value, args.all)
         if name in ("shuffle", "readinto", "send") or not base.packages:

@@ -7,7 +7,7 @@ import ast
 from jup2kub.analyse import paths
 from jup2kub.analyse.base import Walk
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, holder, part, union
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Code, Role, Value, held, holder, part, union
 
 DATA = ("ndarray", "frame")
 VIEWS_OF_FRAME = frozenset(
@@ -86,10 +86,12 @@ class Expressions(Walk):
             self.touch(base)
         if base.type == "handle" and base.text:
             return Value(base.roots, text=base.text, packages=base.packages)
-        value = part(base)
+        if base.atom:
+            return Value(type="atom", packages=base.packages)
         if name in VIEWS_OF_FRAME and base.type in DATA:
             return Value(base.roots, packages=base.packages, type=base.type)
-        return value
+        kind = base.type if base.type in ("frame", "ndarray", "plot", "shared") else None
+        return Value(base.roots, base.code, None, base.packages, kind)
 
     def _library_attribute(self, base: Value, name: str) -> Value:
         dotted = f"{base.library}.{name}"
@@ -121,14 +123,14 @@ class Expressions(Walk):
                 found.append(part(base) if not member.atom else member)
                 continue
             bound = Value(
-                base.roots,
-                frozenset((c, "bound" if role == "instance" else r) for c, r in member.code),
-                type="bound",
+                base.roots, frozenset(method_role(c, r, role) for c, r in member.code), type="bound"
             )
             if role == "instance" and any(is_property(c.node) for c, _ in member.code):
                 found.append(self.run(bound, [base]))
             else:
                 found.append(bound)
+        if found:
+            self.read_classes(base)
         return union(*found) if found else None
 
     def _subscript(self, node: ast.Subscript) -> Value:
@@ -150,13 +152,15 @@ class Expressions(Walk):
             and isinstance(node.slice.value, int)
         ):
             if -len(base.items) <= node.slice.value < len(base.items):
-                return base.items[node.slice.value]
+                return held(base.items[node.slice.value], base)
         if base.type == "defaultdict":
             self.mutate(base.roots, SPECULATIVE)
         if base.type == "stateful" or base.type == "shared":
             self.operate(base)
         if base.type == "atom":
             return Value(type="atom", packages=base.packages)
+        if base.type == "ndarray" and isinstance(node.slice, (ast.List, ast.ListComp, ast.Compare)):
+            return Value(type="ndarray", packages=base.packages)
         if isinstance(node.slice, ast.Slice) and base.type in ("list", "tuple"):
             return Value(
                 NONE if base.atoms else base.roots, base.code, None, base.packages, base.type, base.atoms
@@ -428,6 +432,14 @@ def lookup(value: Value, name: str) -> Value | None:
             if found is not None:
                 return found
     return None
+
+
+def method_role(code: Code, held_as: str, role: str) -> Role:
+    """Return how a function found in a class is held when taken from an object (or class) held as `role`."""
+    names = {ast.unparse(d) for d in getattr(code.node, "decorator_list", [])}
+    if "staticmethod" in names:
+        return (code, held_as)
+    return (code, "bound" if role == "instance" or "classmethod" in names else held_as)
 
 
 def is_property(node: ast.AST) -> bool:

@@ -86,10 +86,12 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
         walk.conditional += 1
     walk.block(tree.body[:-1] if last is not None else tree.body)
     if last is None:
+        _callbacks(world, walk)
         return
     walk.discarding = None
     value = walk.expr(last)
     walk.operate(value)
+    _callbacks(world, walk)
     if (
         isinstance(last, ast.Call)
         and isinstance(last.func, ast.Name)
@@ -97,6 +99,13 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
     ):
         return
     world.outs.append((cell.index, surely_something(value, last) and not cell.may_raise, value))
+
+
+def _callbacks(world: World, walk: CellWalk) -> None:
+    """A package that was given notebook code may run it in every cell that uses the package."""
+    for package, code in world.callbacks.items():
+        if package in walk.rec.packages:
+            walk.touch(Value(code=code))
 
 
 def _flow(world: World, cell: Cell, record: Record, unparsed: bool) -> CellFlow:

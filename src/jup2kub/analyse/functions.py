@@ -84,20 +84,27 @@ class Functions(Statements):
             call = ast.Call(func=decorator, args=[], keywords=[])
             callee = self.passive(decorator)
             args = Args([value])
+            if isinstance(decorator, ast.Attribute) and callee.library is None and callee.roots:
+                self.mutate(callee.roots, CERTAIN)
+                self.store(callee, value)
+                self.enrich(decorator, value)
             if callee.code:
                 result = self.run_call(callee, args)
             elif callee.library is not None:
                 if self.tables.packages.get(callee.library.partition(".")[0]) or callee.library.startswith(
                     "builtins."
                 ):
-                    result = Value(value.roots | callee.roots, value.code | callee.code, type="function")
+                    entry = self.tables.function(callee.library) or {}
+                    kind = "cached" if entry.get("result") == "cached" else "function"
+                    result = Value(value.roots | callee.roots, value.code | callee.code, type=kind)
                 else:
                     result = self.library_call(callee, args, call, False)
             else:
                 self.mutate(callee.roots, CERTAIN)
                 if isinstance(decorator, (ast.Attribute, ast.Call)):
                     self.enrich(decorator, value)
-                result = Value(value.roots | callee.roots, value.code, type="function")
+                kind = "cached" if callee.type == "cached" else "function"
+                result = Value(value.roots | callee.roots, value.code, type=kind)
             value = Value(
                 result.roots,
                 result.code | (value.code if not result.code else frozenset()),
@@ -268,6 +275,8 @@ class Functions(Statements):
 
     def run_call(self, callee: Value, args: Args) -> Value:
         results = []
+        if callee.type == "cached":
+            self.mutate(callee.roots, SPECULATIVE)
         for code, role in callee.code:
             results.append(self._run_one(code, role, callee, args))
         if callee.packages and callee.type == "definition":
@@ -297,14 +306,19 @@ class Functions(Statements):
         return self._apply(code, callee if role == "bound" else None, callee, args)
 
     def _construct(self, code: Code, callee: Value, args: Args) -> Value:
-        roots = args.roots | (callee.roots if code.shared else NONE)
+        self.world.current += 1
+        label = frozenset({f"!{self.world.current}.self"})
+        plain = lookup(code_value(code, "self"), "__init__") is None or any(
+            b.library or b.packages for b in code.bases
+        )
+        roots = label | (args.roots if plain else NONE) | (callee.roots if code.shared else NONE)
         made = Value(
             roots, frozenset({(code, "instance")}) | args.code, None, callee.packages | args.packages
         )
         for name in ("__new__", "__init__", "__post_init__"):
             found = lookup(code_value(code, "self"), name)
             if found is not None:
-                own = Value(frozenset({"~self"}), made.code)
+                own = Value(label, made.code)
                 self.run_call(
                     Value(own.roots, frozenset((c, "bound") for c, _ in found.code)),
                     Args(args.values, args.named, args.rest),
@@ -429,6 +443,12 @@ class Functions(Statements):
         held = self.world.space(code.space).env.get(code.name)
         if held is not None and any(c is code for c, _ in held.code):
             self.read(code.space or code.name)
+
+    def read_classes(self, value: Value) -> None:
+        for code, _ in value.code:
+            self._read_names(code)
+            for base in code.bases:
+                self.read_classes(base)
 
     def touch(self, value: Value) -> None:
         for code, _ in value.code:

@@ -36,6 +36,11 @@ class Libraries(Expressions):
         """Note that a resource changes and keeps part of what it was."""
         self.mutate(frozenset({resource}), strength)
 
+    def keep(self, package: str, value: Value) -> None:
+        """Note that a package keeps notebook code that it may run whenever it is used."""
+        if value.code:
+            self.world.callbacks[package] = self.world.callbacks.get(package, frozenset()) | value.code
+
     def change_library(self, package: str) -> None:
         """Note that a package's own state may have changed."""
         if not self._plots(package) or self.world.figures:
@@ -63,18 +68,22 @@ class Libraries(Expressions):
         known = self.tables.packages.get(package)
         if f"@mod:{package}" in self.world.spaces and entry is None:
             return self._unknown_library(callee, args, package, False)
-        if (
-            (entry is not None
-            and "resource" in entry)
-            or (callee.roots and dotted.count(".") > 1 and self._resource(dotted))
+        if (entry is not None and "resource" in entry) or (
+            callee.roots and dotted.count(".") > 1 and self._resource(dotted)
         ):
             return self._resource_method(dotted, args, callee)
         for value in args.all:
             if value.type in ("stateful", "handle"):
                 self.use_up(value)
             self.escape(value, args.all)
+            if discarded:
+                self.keep(package, value)
         if entry is not None:
             self._entry_effects(entry, dotted, args, node)
+            if entry.get("opens"):
+                return self.open_file(args)
+        if package == "logging":
+            self.log(args, dotted)
         out = args.named.get("out")
         if out is not None:
             self.mutate(out.roots, CERTAIN)
@@ -158,6 +167,9 @@ class Libraries(Expressions):
         if "draws_unless" in entry and entry["draws_unless"] not in args.named:
             self.change(entry["rng"])
         self.rec.effects.update(entry.get("effects", ()))
+        if entry.get("all_files"):
+            for resource in ("@env", "@cwd"):
+                self.read(resource)
         if entry.get("generator") and (
             not args.all or (args.values[:1] == [ATOM] and not args.named and args.values[0].text == "None")
         ):
@@ -247,7 +259,8 @@ class Libraries(Expressions):
                 text=self._path_text(dotted, args),
             )
         if kind in ("handle", "stateful"):
-            return Value(roots, code, None, packages, kind)
+            path = args.values[0].text if kind == "handle" and args.values else None
+            return Value(roots, code, None, packages, kind, text=path, mode="w" if path else "")
         if kind == "shared":
             return Value(frozenset({entry["shared"]}), code, None, packages, "shared")
         if kind in ("definition", "cached", "decorator"):
@@ -312,6 +325,13 @@ class Libraries(Expressions):
         if paths.writing(mode):
             self.rec.files(writes=[text])
         return Value(type="handle", text=text, mode=mode, atoms=False)
+
+    def log(self, args: Args, dotted: str) -> None:
+        """Note that a log may go into the files that logging was told of."""
+        target = args.named.get("filename") or (args.get(0) if dotted.endswith("FileHandler") else None)
+        if target is not None:
+            self.world.log_files.append(target.text or paths.ANY)
+        self.rec.files(writes=self.world.log_files)
 
     def display(self, name: str, args: Args) -> Value:
         """Note `display` and its handles: later updates follow the display that they change."""

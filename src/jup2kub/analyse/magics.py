@@ -28,7 +28,31 @@ SHOWS = frozenset(
     }
 )
 QUIET_COMMANDS = frozenset(
-    ["echo", "true", "false", "ls", "cat", "head", "tail", "wc", "pwd", "which", "date", "du", "df", "uname", "grep", "sort", "printf", "nproc", "whoami", "free", "tree", "file", "stat"]
+    [
+        "echo",
+        "true",
+        "false",
+        "ls",
+        "cat",
+        "head",
+        "tail",
+        "wc",
+        "pwd",
+        "which",
+        "date",
+        "du",
+        "df",
+        "uname",
+        "grep",
+        "sort",
+        "printf",
+        "nproc",
+        "whoami",
+        "free",
+        "tree",
+        "file",
+        "stat",
+    ]
 )
 
 

@@ -135,18 +135,26 @@ class Statements(Calls):
         if base.library == "builtins.globals()":
             self.rec.stop("it changes names through globals() that the text does not tell")
             return
-        self._store_effects(target, base)
+        self._store_effects(target, base, value)
         self.operate(base)
         if base.atom:
             return
+        if base.type == "handle":
+            self.use_up(base)
+        if isinstance(target, ast.Attribute):
+            for code, role in base.code:
+                if role == "self" and isinstance(code.node, ast.ClassDef):
+                    old = code.methods.get(target.attr)
+                    code.methods[target.attr] = union(old, value) if old is not None else value
         self.mutate(base.roots, CERTAIN)
         keeps = base.type not in ("ndarray", "frame") or isinstance(target, ast.Attribute)
         if not value.atom and keeps:
             self.store(base, value)
         self.enrich(target, value)
 
-    def _store_effects(self, target: ast.expr, base: Value) -> None:
+    def _store_effects(self, target: ast.expr, base: Value, value: Value) -> None:
         if base.library is not None:
+            self.keep(base.library.partition(".")[0], value)
             entry = self.tables.function(base.library)
             if entry and "resource" in entry:
                 self.change(entry["resource"])

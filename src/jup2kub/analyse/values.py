@@ -116,8 +116,13 @@ def part(value: Value) -> Value:
         return Value(type="atom", packages=value.packages)
     kind = value.type if value.type in ("frame", "ndarray", "plot", "shared") else None
     if value.items:
-        return union(*value.items)
+        return held(union(*value.items), value)
     return Value(roots=value.roots, code=value.code, packages=value.packages, type=kind)
+
+
+def held(item: Value, container: Value) -> Value:
+    """Return an item as it is reached through its container."""
+    return item if item.atom else item.at(item.roots | container.roots)
 
 
 def renamed(value: Value, labels: Mapping[str, Names], make: dict[str, str]) -> Value:

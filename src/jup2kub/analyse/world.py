@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from jup2kub.analyse.annotations import Annotations
 from jup2kub.analyse.record import Record
-from jup2kub.analyse.values import Code, Names, Value
+from jup2kub.analyse.values import Code, Names, Role, Value
 
 
 class Sharing:
@@ -73,8 +72,10 @@ class World:
     """Records made while a recursion was being followed: good until it ends."""
     active: list[Code] = field(default_factory=list)
     pending: dict[Code, Record] = field(default_factory=dict)
-    displays: set[str] = field(default_factory=set)
-    texts: dict[str, ast.Module] = field(default_factory=dict)
+    log_files: list[str] = field(default_factory=list)
+    """Files that logging writes to."""
+    callbacks: dict[str, frozenset[Role]] = field(default_factory=dict)
+    """Notebook code that a package was given to keep."""
 
     def space(self, label: str) -> Space:
         return self.spaces[label]
