@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import analyse, ipynb, planner
+from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.session import Session, Terms, Told
@@ -47,6 +48,11 @@ class Settings:
     kernel: str = ""
     """Name of a kernelspec; empty = the one the notebook names."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    redo: frozenset[int] = frozenset()
+    skip: frozenset[int] = frozenset()
+    """Cells with effects that an interrupted run may have left half done: to run again, or to leave out."""
+    collect: tuple[str, ...] = ()
+    """Variables whose last values are wanted."""
     annotations: tuple[Path, ...] = ()
     """The user's own annotation tables."""
 
@@ -76,6 +82,8 @@ class Execution:
     seconds: float
     files: Mapping[str, str | None] = field(default_factory=dict)
     """Digest of every file that was written, as the run left it; None = removed. Taken for `verify` only."""
+    values: Mapping[str, Any] = field(default_factory=dict)
+    """Last values of the variables that were wanted: as JSON, or else their text."""
 
 
 def default_store() -> Path:
@@ -187,7 +195,9 @@ def execute(settings: Settings, tell: Callable[[Told], None], proof: Proof | Non
     return asyncio.run(execute_async(settings, tell, proof or Proof()))
 
 
-async def execute_async(settings: Settings, tell: Callable[[Told], None], proof: Proof) -> Execution:
+async def execute_async(
+    settings: Settings, tell: Callable[[Told], None], proof: Proof, flights: Flights | None = None
+) -> Execution:
     """Do the work of `execute` in a running event loop."""
     loop = asyncio.get_running_loop()
     began = loop.time()
@@ -201,7 +211,7 @@ async def execute_async(settings: Settings, tell: Callable[[Told], None], proof:
     try:
         compiled = await asyncio.to_thread(compile_notebook, notebook, settings, store)
         kernel = await starting
-        session, stopped = await _run(settings, store, compiled, launch, kernel, tell, proof)
+        session, stopped = await _run(settings, store, compiled, launch, kernel, tell, proof, flights)
     except BaseException:
         if not starting.done():
             starting.cancel()
@@ -218,6 +228,7 @@ async def execute_async(settings: Settings, tell: Callable[[Told], None], proof:
         session.terms.run,
         loop.time() - began,
         session.left_files,
+        session.collected,
     )
 
 
@@ -244,6 +255,7 @@ async def _run(
     kernel: Kernel,
     tell: Callable[[Told], None],
     proof: Proof,
+    flights: Flights | None,
 ) -> tuple[Session, int | None]:
     key = RunKey(str(settings.notebook.resolve()), compiled.plan.source, digest(to_json(settings.parameters)))
     info = store.open_run(key, fresh=settings.fresh)
@@ -259,6 +271,9 @@ async def _run(
         offload=settings.offload,
         digests=proof.digests,
         keep_undo=proof.undo,
+        redo=settings.redo,
+        skip=settings.skip,
+        collect=settings.collect,
         environ=dict(launch.env),
     )
     sources = {c.index: c.source for c in compiled.notebook.code}

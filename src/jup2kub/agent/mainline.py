@@ -81,6 +81,8 @@ class MainLine:
         """Steps that have not ended, by cell."""
         self.ahead: dict[int, frozenset[int]] = {}
         """For each step the earlier ones that were unfinished when it left."""
+        self.flying: dict[int, str] = {}
+        """Cells that other runs of a sweep wait for, by memo key."""
         self.failed: set[int] = set()
         self.sticky = ""
 
@@ -90,6 +92,9 @@ class MainLine:
         """Run all cells. Raises Stop, StartAgain, KernelDied (a step's death is no concern of this line)."""
         for cell in self.session.plan.cells:
             await self._look(wait=())
+            if cell.index in self.session.terms.skip:
+                self.session.outcomes[cell.index] = CellOutcome(index=cell.index, status="skipped")
+                continue
             if self._blocked(cell):
                 self._block(cell)
                 continue
@@ -97,11 +102,16 @@ class MainLine:
         await self._look(wait=tuple(self.out))
         if self.session.terms.digests:
             await self._fetch(set(self.pending))
+        if self.session.terms.collect:
+            await self.fetch(self.session.terms.collect)
+            self.session.collected = await self.kernel.show(self.session.terms.collect)
 
     async def _turn(self, cell: CellPlan) -> None:
         session, index = self.session, cell.index
         past = session.outcomes.get(index)
         record = session.known(cell)
+        if record is None and past is None and await self._others(cell):
+            record = session.known(cell)
         if record is not None:
             if past is None:
                 session.adopt(cell, record)
@@ -114,6 +124,28 @@ class MainLine:
             await self._set_pending(cell, plain(cell.writes) | {n for n in cell.writes if n.startswith("@")})
         else:
             await self._here(cell)
+
+    async def _others(self, cell: CellPlan) -> bool:
+        """In a sweep: wait for another run that computes the same; return whether there was one."""
+        flights = self.session.flights
+        if flights is None or not cell.heavy or not cell.repeatable:
+            return False
+        key = self.session.keys.of(cell.index)
+        if flights.take_off(key):
+            self.flying[cell.index] = key
+            return False
+        await flights.wait(key)
+        return True
+
+    def _land(self, index: int) -> None:
+        key = self.flying.pop(index, None)
+        if key is not None and self.session.flights is not None:
+            self.session.flights.land(key)
+
+    def land_all(self) -> None:
+        """Let nobody wait for this line any more."""
+        for index in list(self.flying):
+            self._land(index)
 
     def _leaves(self, cell: CellPlan) -> bool:
         if self.in_order is not None or self.sticky or cell.index not in self.session.off:
@@ -180,6 +212,7 @@ class MainLine:
 
     async def _ended(self, index: int, outcome: Outcome) -> None:
         session = self.session
+        self._land(index)
         if isinstance(outcome, Done):
             session.outcomes[index] = outcome.outcome
             session.tell(Told("done", index, "step", seconds=outcome.outcome.seconds))
@@ -273,13 +306,14 @@ class MainLine:
             and (not repeatable or outcome.seconds >= WORTH_SAVING)
             and session.worth(cell, outcome)
         ):
-            limit = None if not repeatable else outcome.seconds / 10
+            limit = None if not repeatable or session.flights is not None else outcome.seconds / 10
             saved, stuck = await save(session, self.kernel, names, seconds=limit)
             facts = replace(
                 facts, unshippable=stuck, sizes={n: v["bytes"] for v in saved for n in v["names"]}
             )
             if not set(stuck) & session.read_later[index]:
                 session.commit(cell, outcome, facts, saved, token)
+        self._land(index)
         session.learn(index, facts)
         session.tell(Told("done", index, "main", seconds=outcome.seconds))
 

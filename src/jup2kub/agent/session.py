@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from jup2kub.agent.files import post_images, put_back
+from jup2kub.agent.flights import Flights
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys
@@ -27,6 +28,9 @@ from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot, Store
 
 Record = Mapping[str, Any]
+ACTS = frozenset({"network", "process", "device", "outside", "shell"})
+"""Effects that are announced before and never repeated by themselves."""
+WORLD = frozenset({"network", "device", "outside"})
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
 
 
@@ -47,6 +51,12 @@ class Terms:
     """Take digests of variables and files after every cell, for `verify`."""
     keep_undo: bool = False
     """Keep what files were before every cell, so that the whole run can be undone."""
+    redo: frozenset[int] = frozenset()
+    """Cells with effects that may act again although an earlier attempt may have acted."""
+    skip: frozenset[int] = frozenset()
+    """Cells that are left out."""
+    collect: tuple[str, ...] = ()
+    """Variables whose last values are wanted."""
     environ: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -85,6 +95,9 @@ class Session:
         self.facts: dict[int, Facts] = {}
         self.undone: list[Path] = []
         """Undo folders of finished cells, oldest first, if they are kept."""
+        self.flights: Flights | None = None
+        """Shared with other runs of a sweep; None = this run is alone."""
+        self.collected: dict[str, Any] = {}
         self.left_files: dict[str, str | None] = {}
         """Digests of the files that were written, as the run left them."""
         self.untrusted: set[int] = set()
@@ -172,7 +185,27 @@ class Session:
             del self.records[index]
 
     def begin(self, cell: CellPlan) -> None:
-        """Before a cell with effects: say exclusively that it starts. Raises Interrupted if it may have acted before."""
+        """Before a cell that acts on the world: say exclusively that it starts.
+
+        Raises Interrupted (J2K602) if an earlier attempt of this run may have acted already.
+        """
+        if not cell.effects & ACTS:
+            return
+        run, index = self.terms.run, cell.index
+        tries = sorted(generation for generation, other in self.store.intents(run) if other == index)
+        if tries and index not in self.terms.redo and not self._harmless(cell):
+            raise Interrupted(
+                "J2K602",
+                f"cell {index} may have acted already ({', '.join(sorted(cell.effects & ACTS))})",
+                f"look whether it has; then `jup2kub run` with `--redo {index}` or `--skip {index}`",
+            )
+        generation = tries[-1] + 1 if tries else 0
+        self.store.intent(run, generation, index, {"cell": index, "started": time.time()})
+
+    def _harmless(self, cell: CellPlan) -> bool:
+        """Whether a finished cell, whose values could not be kept, may act once more by itself."""
+        latest = self.store.latest(self.terms.run, self.slot(cell.index).step)
+        return latest is not None and latest[1]["status"] == "ok" and not cell.effects & WORLD
 
     def worth(self, cell: CellPlan, outcome: CellOutcome) -> bool:
         """Return whether a finished cell of the main line may be committed at all."""

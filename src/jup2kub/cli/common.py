@@ -113,6 +113,8 @@ def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = No
         offload=options.offload,
         kernel=options.kernel,
         parameters=parameters or {},
+        redo=frozenset(getattr(options, "redo", ())),
+        skip=frozenset(getattr(options, "skip", ())),
         annotations=tuple(options.annotations),
     )
 

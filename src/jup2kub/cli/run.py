@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub import collect, ipynb
+from jup2kub import collect, ipynb, sweeping, sweeps
 from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import Execution, Settings, execute, read_notebook
@@ -36,6 +36,15 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="parameter sets (.jsonl, .csv): OUT is a folder of notebooks",
     )
+    for name, text in (("--redo", "may act again"), ("--skip", "is left out")):
+        parser.add_argument(
+            name,
+            type=int,
+            action="append",
+            default=[],
+            metavar="CELL",
+            help=f"a cell with effects that an interrupted run may have left half done: it {text}",
+        )
     parser.add_argument(
         "--collect",
         action="append",
@@ -66,10 +75,12 @@ def default_out(notebook: Path) -> Path:
     return notebook.with_name(f"{notebook.stem}.executed.ipynb")
 
 
-def check_target(target: Path, source: Path) -> None:
+def check_target(target: Path, source: Path, make: Path | None = None) -> None:
     """Refuse, before anything runs, a result that cannot be written or would replace the source."""
     if target.resolve() == source.resolve():
         raise EnvironmentProblem("J2K230", "the source notebook is never written", "choose another -o")
+    if make is not None and make.resolve().parent.is_dir() and os.access(make.resolve().parent, os.W_OK):
+        make.mkdir(exist_ok=True)
     folder = target.resolve().parent
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise EnvironmentProblem(
@@ -161,8 +172,34 @@ def explain_failure(done: Execution) -> None:
 
 
 def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
-    """Run a notebook once per parameter set."""
-    raise EnvironmentProblem("J2K299", f"sweeps of {len(sets)} sets are not there yet")
+    """Run a notebook once per parameter set; OUT is a folder with a notebook for each, and their table."""
+    wanted = common.settings(options)
+    folder = options.out or wanted.notebook.with_name(f"{wanted.notebook.stem}.sweep")
+    check_target(folder / "sweep.csv", wanted.notebook, make=folder)
+    rows: dict[int, sweeps.SweepRow] = {}
 
+    def finished(member: sweeping.Member) -> None:
+        state = "aborted"
+        if member.done is not None:
+            mine = replace(wanted, parameters=member.parameters)
+            write(folder / sweeps.file_name(member.number, len(sets)), document(member.done, mine))
+            state = "error" if published_errors(member.done) else "ok"
+        values = member.done.values if member.done else {}
+        rows[member.number] = sweeps.SweepRow(member.number, member.parameters, state, member.seconds, values)
+        why = f": {member.problem}" if member.problem else ""
+        common.say(
+            f"set {member.number} {member.parameters} {state} in {common.duration(member.seconds)}{why}"
+        )
 
-__all__ = ["act", "options", "replace"]
+    sweeping.sweep(wanted, sets, options.collect, lambda number, told: None, finished)
+    ordered = [rows[n] for n in sorted(rows)]
+    (folder / "sweep.csv").write_text(sweeps.table(ordered, options.collect))
+    failed = sum(row.state != "ok" for row in ordered)
+    if options.json:
+        states = [
+            {"parameters": r.parameters, "state": r.state, "seconds": round(r.seconds, 3)} for r in ordered
+        ]
+        common.result(json.dumps({"output": str(folder), "sets": states}))
+    else:
+        common.result(str(folder))
+    return EXIT_CELL_RAISED if failed else EXIT_OK

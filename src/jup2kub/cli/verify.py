@@ -17,7 +17,9 @@ from jup2kub.proof import verify
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     common.notebook_options(parser)
-    parser.add_argument("--report", type=Path, metavar="DIR", help="write certificate.json and certificate.html there")
+    parser.add_argument(
+        "--report", type=Path, metavar="DIR", help="write certificate.json and certificate.html there"
+    )
 
 
 def act(options: argparse.Namespace) -> int:

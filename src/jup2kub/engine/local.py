@@ -275,6 +275,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
                 raise
             session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
         finally:
+            line.land_all()
             await hands.stop()
             await kernel.close()
         kernel = await Kernel.start(launch)
