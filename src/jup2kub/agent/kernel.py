@@ -56,7 +56,7 @@ class KernelDied(EnvironmentProblem):
         self.outputs = outputs
 
 
-class ForkRefused(Exception):  # noqa: N818 - an answer, not a fault
+class ForkRefused(Exception):
     """The kernel cannot be forked safely; `reason` in words."""
 
     def __init__(self, reason: str) -> None:
@@ -95,6 +95,8 @@ class RunCell:
     """Loops that may run as map steps: fields of `model.plan.MapLoop`."""
     workers: int = 1
     chunks: int | None = None
+    map_settings: Mapping[str, Any] = field(default_factory=dict)
+    """Other fields of the child's `maps.MapSettings` (``chunk_folder``, ``chunk_key``, ``only``, …)."""
     inputs: Mapping[int, str] = field(default_factory=dict)
     """Sources of cells that ran elsewhere, by execution count, for ``In``."""
 
@@ -146,11 +148,17 @@ class Kernel:
         wire.on_event = self._event
         wire.on_text = self._text
         wire.on_end = self._ended
+        wire.on_hangup = process.hung_up
         process.watch(wire.end)
 
     @classmethod
-    async def start(cls, launch: Launch, on_output: OnOutput | None = None) -> Kernel:
-        """Start a kernel and wait until it can run cells. Raises EnvironmentProblem (J2K402, J2K403)."""
+    async def start(
+        cls, launch: Launch, on_output: OnOutput | None = None, names_of: int | None = None
+    ) -> Kernel:
+        """Start a kernel and wait until it can run cells. Raises EnvironmentProblem (J2K402, J2K403).
+
+        `names_of`: pid of the main kernel, whose file names of cells this one shall use; None = its own.
+        """
         if not launch.is_ipython:
             raise EnvironmentProblem("J2K402", f"the kernel {launch.name!r} is not an IPython one")
         ours, theirs = socket.socketpair()
@@ -186,7 +194,7 @@ class Kernel:
         token = secrets.token_hex(8)
         kernel = cls(Wire(ours, out, err, token), Process(popen.pid, popen), on_output, stacks)
         kernel._silent = True
-        kernel.info = await kernel._ask("hello", token=token, stacks=stacks)
+        kernel.info = await kernel._ask("hello", token=token, stacks=stacks, names_of=names_of)
         return kernel
 
     @property
@@ -243,7 +251,10 @@ class Kernel:
         return dict(reply["digests"])
 
     async def ambient_get(self, resources: Iterable[str]) -> dict[str, str]:
-        """Return the state of each resource (``@rng:numpy`` …) as text that `ambient_set` takes."""
+        """Return the state of each resource (``@rng:numpy`` …) as text that `ambient_set` takes.
+
+        Resources that cannot be carried, or whose library is not loaded, are left out.
+        """
         reply = await self._ask("ambient", get=sorted(resources))
         return dict(reply["ambient"])
 

@@ -40,6 +40,7 @@ class Wire:
         self.on_event: Callable[[Mapping[str, Any]], None] = lambda event: None
         self.on_text: Callable[[str, str], None] = lambda name, text: None
         self.on_end: Callable[[], None] = lambda: None
+        self.on_hangup: Callable[[], None] = self.end
         sock.setblocking(False)
         self._loop.add_reader(sock.fileno(), self._read_control)
         for name, fd in self._fds.items():
@@ -109,7 +110,7 @@ class Wire:
             data = b""
         if not data:
             self._loop.remove_reader(self._sock.fileno())
-            self.end()
+            self.on_hangup()
             return
         self._received += data
         while len(self._received) >= LENGTH.size:
@@ -182,20 +183,33 @@ class Process:
         self._status: int | None = None
         self._gone = False
         self._watched = -1
+        self._on_death: Callable[[], None] = lambda: None
         if hasattr(os, "pidfd_open"):
             with contextlib.suppress(OSError):
                 self._watched = os.pidfd_open(pid)
 
     def watch(self, on_death: Callable[[], None]) -> None:
         """Call `on_death` when the process ends, where the system can tell."""
+        self._on_death = on_death
         if self._watched >= 0:
-            loop = asyncio.get_running_loop()
+            asyncio.get_running_loop().add_reader(self._watched, self._died)
 
-            def died() -> None:
-                loop.remove_reader(self._watched)
-                on_death()
+    def _died(self) -> None:
+        if not self._gone:
+            asyncio.get_running_loop().remove_reader(self._watched)
+            self._on_death()
 
-            loop.add_reader(self._watched, died)
+    def hung_up(self) -> None:
+        """The process has closed its socket: it is ending, or it is of no use and is made to."""
+        if self._watched < 0:
+            self._on_death()
+        elif not self._gone:
+            asyncio.get_running_loop().call_later(REAP_SECONDS, self._give_up)
+
+    def _give_up(self) -> None:
+        if not self._gone:
+            self.signal(signal.SIGKILL)
+            self._died()
 
     def signal(self, number: int, group: bool = True) -> None:
         """Send a signal to the process, or with `group` to all of its process group."""
@@ -232,8 +246,8 @@ class Process:
             if self._popen is not None:
                 self._status = self._popen.wait(REAP_SECONDS)
                 return
-            _, status = os.waitpid(self.pid, 0 if self._ended() else os.WNOHANG)
-            self._status = os.waitstatus_to_exitcode(status)
+            found, status = os.waitpid(self.pid, 0 if self._ended() else os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if found else None
         except (subprocess.TimeoutExpired, ChildProcessError, ValueError):
             self._status = None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
+import functools
 import importlib.util
 import json
 import os
@@ -10,11 +12,21 @@ import platform
 import signal
 import socket
 import sys
+import threading
 import traceback
-from typing import Any, Callable
+from collections.abc import Callable
+from typing import Any
 
+import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
+from . import ambient, forks, maps, prints, values
+from .definitions import Definitions
+from .files import Files
+from .maptap import Ambient, OutputTap
+from .observe import Observer, Tap, own_names
+from .refusals import Unshippable
+from .rewrite import rewrite
 from .shell import Shell
 from .stream import Marks, Stream
 from .wire import Channel
@@ -26,6 +38,33 @@ Request = dict[str, Any]
 Reply = dict[str, Any]
 
 
+class Copied(BaseException):
+    """Raised in the copy that a fork has made: it answers no request, it waits for its own."""
+
+
+class ShellTap(OutputTap):
+    """Diverts what iterations of a map step show, display messages included."""
+
+    def __init__(self, child: Child) -> None:
+        super().__init__()
+        self._child = child
+
+    def begin(self) -> None:
+        """Divert all output of this process; display messages take their place among the text."""
+        super().begin()
+        self._child.divert = lambda kind, packed: self._entries.append(
+            ("@" + kind, packed.decode("utf-8", "replace"))
+        )
+
+    def replay(self, outputs: list[Any]) -> None:
+        """Show outputs of an iteration."""
+        for name, text in outputs:
+            if name.startswith("@"):
+                self._child.send_output(name[1:], text.encode("utf-8", "replace"))
+            else:
+                getattr(sys, name).write(text)
+
+
 class Child:
     """Serves requests until the agent hangs up. Single-threaded."""
 
@@ -33,8 +72,14 @@ class Child:
         self.channel = channel
         self.cell = -1
         self.stacks: Any = None
+        self.divert: Callable[[str, bytes], None] | None = None
+        """Takes display messages instead of the agent, in a process that runs iterations."""
+        self.definitions = Definitions()
+        self.seeds = ambient.Seeds()
+        self.tap = Tap()
         self.marks: Marks
         self.shell: Shell
+        self.observer: Observer
 
     def start(self, hello: Request, argv: list[str]) -> Reply:
         """Set up streams and shell as the first request says, and answer it."""
@@ -46,7 +91,11 @@ class Child:
         sys.stdout = Stream("stdout", 1, self.marks)
         sys.stderr = Stream("stderr", 2, self.marks)
         self.shell = Shell(argv, self.publish)
+        self.shell.ip.ast_transformers.append(self.tap)
+        self.observer = Observer(Files(), self.tap, self.seeds)
         os.register_at_fork(before=self.flush, after_in_child=self._forked)
+        name_cells_of(hello.get("names_of") or os.getpid())
+        forks.end_with_parent()
         return {
             "python": platform.python_version(),
             "ipykernel": ipykernel_version,
@@ -63,6 +112,7 @@ class Child:
 
     def _forked(self) -> None:
         # In a process that the user's code has forked off: the agent must not hear two voices.
+        self.marks.lock = threading.RLock()
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, Stream):
                 stream.discard()
@@ -70,10 +120,8 @@ class Child:
     def flush(self) -> None:
         """Send what the streams hold."""
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(AttributeError, ValueError, OSError):
                 stream.flush()
-            except (AttributeError, ValueError, OSError):
-                continue
 
     def mark(self) -> int:
         """Flush both streams and mark the place in both pipes."""
@@ -83,10 +131,14 @@ class Child:
             return self.marks.mark()
 
     def publish(self, kind: str, content: Any, session: Any) -> None:
-        """Send an output message of the running cell, with its place among the text."""
-        if not self.marks.mine:
-            return
-        packed = session.pack(content)
+        """Take an output message of the running cell."""
+        if self.divert is not None:
+            self.divert(kind, session.pack(content))
+        elif self.marks.mine:
+            self.send_output(kind, session.pack(content))
+
+    def send_output(self, kind: str, packed: bytes) -> None:
+        """Send an output message, whose content is JSON already, with its place among the text."""
         with self.marks.lock:
             head = {"event": "output", "cell": self.cell, "mark": self.mark(), "type": kind}
             self.channel.send_bytes(json.dumps(head)[:-1].encode() + b', "content": ' + packed + b"}")
@@ -102,25 +154,164 @@ class Child:
             handler: Callable[[Request, list[int]], Reply] = getattr(self, "do_" + request["do"])
             try:
                 reply = {"id": request["id"], "ok": True, **handler(request, fds)}
+            except Copied:
+                continue
             except Exception as error:
-                reply = {
-                    "id": request["id"],
-                    "ok": False,
-                    "error": f"{type(error).__name__}: {error}",
-                    "trace": traceback.format_exc(),
-                }
+                message = f"{type(error).__name__}: {error}"
+                reply = {"id": request["id"], "ok": False, "error": message, "trace": traceback.format_exc()}
             self.channel.send(reply)
-            if self.shell.ip.exit_now:
+            if reply.get("leaving"):
                 return
 
     def do_run(self, request: Request, fds: list[int]) -> Reply:
-        """Run a cell. Replies `status`, `error` and `facts`."""
+        """Run a cell. Replies `status`, `error`, `facts`, `seconds`, `seeded`, `maps` and `leaving`."""
         self.cell = request["cell"]
-        outcome = self.shell.run(request["source"], request["count"])
-        error = None
-        if outcome["status"] != "ok":
-            error = {key: outcome.get(key) for key in ("ename", "evalue", "traceback")}
-        return {"status": outcome["status"], "error": error, "facts": {}, "mark": self.mark()}
+        shell, namespace = self.shell, self.shell.namespace
+        self._prepare_maps(request)
+        shell.call(lambda: self.observer.begin(namespace, request))
+        inputs = {int(number): source for number, source in request.get("inputs", {}).items()}
+        try:
+            outcome = shell.run(request["source"], request["count"], inputs)
+        except maps.LeaveCell:
+            outcome = {"status": "ok"}
+        mark = self.mark()
+        raised = outcome["status"] != "ok"
+        facts = shell.call(lambda: self.observer.end(namespace, raised, shell.pending))
+        self.tap.rewrite = None
+        self.definitions.learn(namespace, facts["bound"], self.cell)
+        error = {k: outcome.get(k) for k in ("ename", "evalue", "traceback")} if raised else None
+        return {
+            "status": outcome["status"],
+            "error": error,
+            "facts": facts,
+            "seconds": facts["seconds"],
+            "seeded": sorted(self.seeds.seeded),
+            "leaving": bool(shell.ip.exit_now),
+            "maps": maps.report(),
+            "mark": mark,
+        }
+
+    def _prepare_maps(self, request: Request) -> None:
+        loops = request.get("maps") or ()
+        # A map may sit in a function whose cell ran before: the engine is there for every cell.
+        settings = maps.MapSettings(
+            workers=request.get("workers", 1),
+            tap=ShellTap(self),
+            check=Ambient(name.partition(":")[2] for name in self.seeds.seeded),
+            may_fork=lambda: not forks.why_not(),
+        )
+        for name, value in (request.get("map_settings") or {}).items():
+            setattr(settings, name, tuple(value) if isinstance(value, list) else value)
+        maps.install(self.shell.namespace, settings)
+        self.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
+
+    def do_load(self, request: Request, fds: list[int]) -> Reply:
+        """Bind the values of a file; names that start with ``@`` are resources."""
+        found = values.load(request["path"], self.definitions)
+        wanted = request.get("names")
+        if wanted is not None:
+            found = {name: value for name, value in found.items() if name in set(wanted)}
+        for name, value in found.items():
+            if name.startswith("@"):
+                self.shell.call(functools.partial(ambient.put, name, value))
+            else:
+                self.shell.namespace[name] = value
+        self.seeds.look()
+        return {"names": sorted(found)}
+
+    def do_drop(self, request: Request, fds: list[int]) -> Reply:
+        """Make names absent."""
+        for name in request["names"]:
+            self.shell.namespace.pop(name, None)
+        return {"names": request["names"]}
+
+    def do_save(self, request: Request, fds: list[int]) -> Reply:
+        """Write each group of names into a file of its own; a group that cannot travel is named with the reason."""
+        saved, unshippable = [], {}
+        for number, group in enumerate(request["groups"]):
+            path = os.path.join(request["folder"], str(number))
+            try:
+                made = values.dump({name: self._value(name) for name in group}, self.definitions, path)
+                saved.append({**made, "path": path})
+            except Unshippable as error:
+                unshippable.update(dict.fromkeys(group, error.reason))
+                unshippable[error.name or group[0]] = error.reason
+            except ambient.Unavailable as error:
+                unshippable.update(dict.fromkeys(group, str(error)))
+            except KeyError as error:
+                unshippable.update(dict.fromkeys(group, f"there is no {error.args[0]}"))
+        return {"saved": saved, "unshippable": unshippable}
+
+    def _value(self, name: str) -> Any:
+        if name.startswith("@"):
+            return self.shell.call(lambda: ambient.get(name))
+        return self.shell.namespace[name]
+
+    def do_digest(self, request: Request, fds: list[int]) -> Reply:
+        """Reply the digest of each name's value; default: all of the notebook's."""
+        namespace = self.shell.namespace
+        names = request.get("names")
+        names = own_names(namespace) if names is None else [n for n in names if n in namespace]
+        return {"digests": {name: prints.digest(namespace[name]) for name in names}}
+
+    def do_ambient(self, request: Request, fds: list[int]) -> Reply:
+        """Set resources, then reply the state of others; what cannot be had is named with the reason."""
+        for name, text in (request.get("set") or {}).items():
+            self.shell.call(functools.partial(ambient.unpack, name, text))
+        found, refused = {}, {}
+        for name in request.get("get") or ():
+            try:
+                found[name] = self.shell.call(functools.partial(ambient.pack, name))
+            except Exception as error:
+                refused[name] = str(error)
+        self.seeds.look()
+        return {"ambient": found, "refused": refused}
+
+    def do_fork(self, request: Request, fds: list[int]) -> Reply:
+        """Make a copy of this process that serves the descriptors `fds` (control, out, err)."""
+        try:
+            reason = forks.why_not()
+            if reason:
+                return {"refused": reason}
+            self.flush()
+            try:
+                pid = forks.fork()
+            except OSError as error:
+                return {"refused": f"the system refuses: {error}"}
+            if pid == 0:
+                self._become(request, fds)
+                raise Copied
+            return {"pid": pid}
+        finally:
+            for fd in fds:
+                with contextlib.suppress(OSError):
+                    os.close(fd)
+            fds.clear()
+
+    def _become(self, request: Request, fds: list[int]) -> None:
+        """In the copy: take over its own descriptors, and drop everything it shares with the original."""
+        forks.own_group()
+        control, out, err = fds
+        self.channel.sock.close()
+        self.channel = Channel(socket.socket(fileno=os.dup(control)))
+        for fd, number, name in ((out, 1, "stdout"), (err, 2, "stderr")):
+            os.dup2(fd, number)
+            os.dup2(fd, self.marks.fds[name], inheritable=False)
+        self.marks.token, self.marks.number, self.marks.last = request["token"], 0, None
+        self.marks.pid, self.marks.lock = os.getpid(), threading.RLock()
+        if self.stacks is not None:
+            self.stacks.close()
+        self.dump_stacks_to(request.get("stacks"))
+        self.seeds.renew()
+        forks.renew_loop(self.shell.loop)
+        forks.end_with_parent()
+
+
+def name_cells_of(pid: int) -> None:
+    """Let file names of cells be those of the process `pid`: every kernel of a run names them as the main one does."""
+    compiler: Any = ipykernel.compiler
+    folder = compiler.get_tmp_directory().rpartition("_")[0]
+    compiler.get_tmp_directory = lambda: f"{folder}_{pid}"
 
 
 def main(fd: int, argv: list[str]) -> None:

@@ -143,8 +143,8 @@ class Shell:
         self.app = app
         self.kernel = app.kernel
         self.ip: Any = app.shell
-        self._request: asyncio.Future[Any] | None = None
-        self._reply: dict[str, Any] = {}
+        self._request: asyncio.Future[Callable[[], Any]] | None = None
+        self._reply: list[Any] = []
         self._driver = self.loop.create_task(self._drive())
         self.loop.call_soon(self.loop.stop)
         self.loop.run_forever()
@@ -155,42 +155,54 @@ class Shell:
         found: dict[str, Any] = self.ip.user_ns
         return found
 
-    def run(self, source: str, count: int) -> dict[str, Any]:
-        """Run a cell as execution number `count`. Returns ipykernel's reply: status, ename, evalue, traceback."""
-        self._place(count)
+    def run(self, source: str, count: int, inputs: dict[int, str] | None = None) -> dict[str, Any]:
+        """Run a cell as execution number `count`. Returns ipykernel's reply: status, ename, evalue, traceback.
+
+        `inputs`: sources of cells that ran elsewhere, by execution number, for ``In``.
+        """
+        self._place(count, inputs or {})
+        found = self._drive_with(lambda: self._execute(source))
+        if found is None:
+            return {"status": "error", "ename": "KeyboardInterrupt", "evalue": "", "traceback": []}
+        return dict(found)
+
+    def call(self, function: Callable[[], Any]) -> Any:
+        """Call `function` where cells run, so that it sees their context variables; its exception is raised here."""
+
+        async def called() -> tuple[Any, BaseException | None]:
+            try:
+                return function(), None
+            except Exception as error:
+                return None, error
+
+        found = self._drive_with(called)
+        if found is None:
+            raise KeyboardInterrupt
+        if found[1] is not None:
+            raise found[1]
+        return found[0]
+
+    def _drive_with(self, make: Callable[[], Any]) -> Any:
+        """Let the driver await `make()` and return the result; None if an interrupt has ended the driver itself."""
         if self._request is None or self._driver.done():
             self._driver = self.loop.create_task(self._drive())
             self.loop.call_soon(self.loop.stop)
             self.loop.run_forever()
         assert self._request is not None
-        self._reply = {}
-        self._request.set_result(source)
-        self._spin()
-        return self._reply
-
-    def _spin(self) -> None:
-        while not self._reply:
-            try:
+        self._reply = []
+        self._request.set_result(make)
+        while not self._reply and not self._driver.done():
+            with contextlib.suppress(KeyboardInterrupt):
+                # An interrupt between the lines of the event loop: the cell itself ends as it can.
                 self.loop.run_forever()
-            except KeyboardInterrupt:
-                # It hit between the lines of the event loop; the cell itself ends as it can.
-                if self._driver.done():
-                    self._reply = {
-                        "status": "error",
-                        "ename": "KeyboardInterrupt",
-                        "evalue": "",
-                        "traceback": [],
-                    }
-            except SystemExit:
-                if self._driver.done():
-                    raise
+        return self._reply[0] if self._reply else None
 
     async def _drive(self) -> None:
         # One task for life: context variables that a cell sets are there in the next one, as in ipykernel.
         while True:
             self._request = self.loop.create_future()
-            source = await self._request
-            self._reply = await self._execute(source)
+            make = await self._request
+            self._reply.append(await make())
             self.loop.stop()
 
     async def _execute(self, source: str) -> dict[str, Any]:
@@ -214,13 +226,16 @@ class Shell:
                 self.kernel.post_handler_hook()
         return found
 
-    def _place(self, count: int) -> None:
+    def _place(self, count: int, inputs: dict[int, str]) -> None:
         """Make `count` the number of the next cell, also if cells between ran elsewhere."""
         self.ip.execution_count = count
         history = self.ip.history_manager
-        for inputs in (history.input_hist_parsed, history.input_hist_raw):
-            del inputs[count:]
-            inputs.extend([""] * (count - len(inputs)))
+        for kept in (history.input_hist_parsed, history.input_hist_raw):
+            del kept[count:]
+            kept.extend([""] * (count - len(kept)))
+            for number, source in inputs.items():
+                if number < count and not kept[number]:
+                    kept[number] = source
 
     @property
     def pending(self) -> bool:

@@ -75,8 +75,9 @@ CELLS = [
     "import logging\nlogging.warning('root logger')\nlog = logging.getLogger('mine')\nlog.error('error')",
     "logging.basicConfig(force=True, stream=sys.stdout, level=logging.INFO, format='%(message)s')\nlog.info('info')",
     "import traceback\ntry:\n    f(0)\nexcept ZeroDivisionError:\n    traceback.print_exc()",
-    "import subprocess\nsubprocess.run(['echo', 'child'])",
-    "os.system('echo by system')",
+    # ipykernel reads the pipe in a thread, so it needs some time to see this before the cell ends
+    "import subprocess, time\ndone = subprocess.run(['echo', 'child'])\ntime.sleep(0.3)",
+    "done = os.system('echo by system')\ntime.sleep(0.3)",
     "import threading\nt = threading.Thread(target=lambda: print('in thread'))\nt.start()\nt.join()",
     "exec('print(\"exec\")')\neval('1+')",
     "raise ExceptionGroup('many', [ValueError(1), TypeError(2)])",

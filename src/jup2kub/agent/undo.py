@@ -1,0 +1,81 @@
+"""Puts files back as they were before a cell that was killed or given up changed them.
+
+The kernel child keeps the undo folder: a journal, a line per change written before the change, and pre-images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+JOURNAL = "journal"
+
+
+def restore(undo: Path) -> list[str]:
+    """Undo, latest first, every change in the journal of folder `undo`; the folder is left as it is.
+
+    Returns the absolute paths put back. A missing folder or journal means that nothing was changed. A line that a
+    kill has cut short is ignored: its change had not begun. Doing it twice does no harm.
+    """
+    undo = Path(undo)
+    try:
+        lines = (undo / JOURNAL).read_bytes().split(b"\n")[:-1]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = []
+    for line in reversed(lines):
+        with contextlib.suppress(ValueError):
+            found.append(json.loads(line.decode("utf-8", "surrogateescape")))
+    for entry in found:
+        _put_back(entry, undo)
+    return list(dict.fromkeys(entry["path"] for entry in found))
+
+
+def _put_back(entry: Mapping[str, Any], undo: Path) -> None:
+    path, was = Path(entry["path"]), entry["was"]
+    if was == "absent":
+        _remove(path)
+    elif was == "folder":
+        if not path.is_dir():
+            _remove(path)
+            path.mkdir(parents=True)
+        path.chmod(entry["mode"])
+    elif was == "link":
+        _remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.symlink_to(entry["target"])
+    elif was == "moved":
+        if Path(entry["target"]).is_dir() and not path.exists():
+            Path(entry["target"]).rename(path)
+    elif was == "longer":
+        if path.is_file() and path.stat().st_size >= entry["size"]:
+            os.truncate(path, entry["size"])
+            os.utime(path, ns=(entry["mtime"], entry["mtime"]))
+    elif (undo / entry["copy"]).is_file():
+        _put_file(path, undo / entry["copy"], entry)
+
+
+def _put_file(path: Path, copy: Path, entry: Mapping[str, Any]) -> None:
+    """Bring the file back by a rename, so that a second kill leaves the one or the other."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.undo")
+    shutil.copyfile(copy, part)
+    part.chmod(entry["mode"])
+    os.utime(part, ns=(entry["mtime"], entry["mtime"]))
+    part.replace(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a folder if it is empty: what else lies in it was made by others."""
+    with contextlib.suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            path.rmdir()
+        else:
+            path.unlink()
