@@ -37,7 +37,9 @@ def _sales(target: Path) -> None:
     )
     frame.loc[rng.choice(n, 90, replace=False), "price"] = np.nan
     frame.to_csv(target / "sales.csv", index=False)
-    regions = pd.DataFrame({"region": ["north", "south", "east", "west"], "manager": ["Ines", "Otto", "Mara", "Pavel"]})
+    regions = pd.DataFrame(
+        {"region": ["north", "south", "east", "west"], "manager": ["Ines", "Otto", "Mara", "Pavel"]}
+    )
     regions.to_csv(target / "regions.csv", index=False)
 
 
@@ -48,14 +50,22 @@ def _patients(target: Path) -> None:
     dose = rng.choice([0.0, 5.0, 10.0, 20.0], n)
     pressure = 100 + 0.5 * age + 8 * smoker - 0.6 * dose + rng.normal(0, 9, n)
     event = rng.random(n) < 1 / (1 + np.exp(-(pressure - 130) / 12))
-    frame = pd.DataFrame({"age": age, "smoker": smoker.astype(int), "dose": dose, "pressure": pressure.round(1), "event": event.astype(int)})
+    frame = pd.DataFrame(
+        {
+            "age": age,
+            "smoker": smoker.astype(int),
+            "dose": dose,
+            "pressure": pressure.round(1),
+            "event": event.astype(int),
+        }
+    )
     frame.to_csv(target / "patients.csv", index=False)
 
 
 def _temperatures(target: Path) -> None:
     rng = np.random.default_rng(303)
     days = pd.date_range("2015-01-01", "2020-12-31", freq="D")
-    season = 10 - 9 * np.cos(2 * np.pi * (days.dayofyear - 20) / 365.25)
+    season = 10 - 9 * np.cos(2 * np.pi * (days.day_of_year - 20) / 365.25)
     noise = np.zeros(len(days))
     for i, shock in enumerate(rng.normal(0, 1.8, len(days))):
         noise[i] = 0.7 * noise[i - 1] + shock if i else shock
@@ -71,7 +81,7 @@ def _cells_image(target: Path) -> None:
     picture = rng.normal(30, 6, (240, 320))
     for _ in range(35):
         cy, cx, r = rng.integers(10, 230), rng.integers(10, 310), rng.integers(4, 11)
-        picture += 140 * np.exp(-(((y - cy) ** 2 + (x - cx) ** 2) / (2.0 * r**2)) ** 2)
+        picture += 140 * np.exp(-((((y - cy) ** 2 + (x - cx) ** 2) / (2.0 * r**2)) ** 2))
     Image.fromarray(np.clip(picture, 0, 255).astype("uint8")).save(target / "cells.png")
 
 
@@ -79,7 +89,12 @@ def _recording(target: Path) -> None:
     rng = np.random.default_rng(505)
     t = np.arange(0, 20, 1 / 500)
     heart = sum(np.exp(-((t - beat) ** 2) / 0.0008) for beat in np.cumsum(rng.normal(0.85, 0.04, 23)))
-    trace = heart + 0.25 * np.sin(2 * np.pi * 50 * t) + 0.4 * np.sin(2 * np.pi * 0.2 * t) + rng.normal(0, 0.05, t.size)
+    trace = (
+        heart
+        + 0.25 * np.sin(2 * np.pi * 50 * t)
+        + 0.4 * np.sin(2 * np.pi * 0.2 * t)
+        + rng.normal(0, 0.05, t.size)
+    )
     np.save(target / "recording.npy", trace.astype("float32"))
 
 

@@ -17,7 +17,7 @@ stats.describe(control)
 # %%
 stats.ttest_ind(treated, control, equal_var=False)
 # %%
-B = 40000
+B = 90000
 
 def bootstrap(sample, statistic, seed):
     generator = np.random.default_rng(seed)

@@ -56,8 +56,8 @@ def local_entropy(image, size=7):
     q = (image / 16).astype(int)
     out = np.zeros_like(image)
     h = size // 2
-    for i in range(h, image.shape[0] - h, 2):
-        for j in range(h, image.shape[1] - h, 2):
+    for i in range(h, image.shape[0] - h):
+        for j in range(h, image.shape[1] - h):
             p = np.bincount(q[i - h : i + h + 1, j - h : j + h + 1].ravel(), minlength=16) / size**2
             p = p[p > 0]
             out[i, j] = -(p * np.log2(p)).sum()
@@ -66,8 +66,8 @@ def local_entropy(image, size=7):
 entropy = local_entropy(raw)
 entropy.max().round(4)
 # %%
-angles = [np.abs(ndi.convolve(ndi.rotate(raw, a, reshape=False), np.array([[1, 0, -1]] * 3))).mean() for a in range(0, 180, 6)]
-plt.plot(range(0, 180, 6), angles);
+angles = [np.abs(ndi.convolve(ndi.rotate(raw, a, reshape=False), np.array([[1, 0, -1]] * 3))).mean() for a in range(0, 180, 2)]
+plt.plot(range(0, 180, 2), angles);
 # %%
 edges = picture.filter(ImageFilter.FIND_EDGES)
 ImageOps.invert(edges).save("edges.png")

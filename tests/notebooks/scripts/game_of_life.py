@@ -21,7 +21,7 @@ soup.mean().round(3)
 # %%
 grid = soup.copy()
 alive = []
-for _ in range(1800):
+for _ in range(7000):
     grid = life_step(grid)
     alive.append(int(grid.sum()))
 alive[-1]
@@ -51,7 +51,7 @@ def topple(pile):
 pile = np.full((41, 41), 3)
 dropper = np.random.default_rng(8)
 avalanches = []
-for _ in range(900):
+for _ in range(3000):
     i, j = dropper.integers(0, 41, 2)
     pile[i, j] += 1
     avalanches.append(topple(pile))

@@ -9,7 +9,7 @@ np.set_printoptions(precision=4, suppress=True)
 # %%
 n = 120
 dx = 1.0 / n
-steps = 9000
+steps = 30000
 # %%
 def initial():
     T = np.zeros((n, n))
@@ -26,7 +26,7 @@ def simulate(alpha, steps):
     centre = []
     for step in range(steps):
         T[1:-1, 1:-1] += alpha * dt / dx**2 * laplacian(T)
-        if step % 100 == 0:
+        if step % 250 == 0:
             centre.append(T[n // 2, n // 2])
     return T, np.array(centre), dt
 # %%
@@ -51,8 +51,8 @@ plt.imshow(steel, cmap="inferno"); plt.title("steel"); plt.colorbar();
 # ## Comparison
 # %%
 fig, ax = plt.subplots()
-ax.plot(np.arange(copper_centre.size) * 100 * copper_dt, copper_centre, label="copper")
-ax.plot(np.arange(steel_centre.size) * 100 * steel_dt, steel_centre, label="steel")
+ax.plot(np.arange(copper_centre.size) * 250 * copper_dt, copper_centre, label="copper")
+ax.plot(np.arange(steel_centre.size) * 250 * steel_dt, steel_centre, label="steel")
 ax.set_xlabel("time / s"); ax.set_ylabel("centre / °C"); ax.set_xscale("log"); ax.legend();
 # %%
 print("largest difference of the fields:", np.abs(copper - steel).max())

@@ -35,7 +35,7 @@ linear_score
 # %%
 from sklearn.ensemble import RandomForestClassifier
 
-forest = RandomForestClassifier(n_estimators=60, random_state=SEED)
+forest = RandomForestClassifier(n_estimators=90, random_state=SEED)
 forest_score = evaluate(forest)
 forest_score
 # %% [markdown]
@@ -43,7 +43,7 @@ forest_score
 # %%
 from sklearn.ensemble import GradientBoostingClassifier
 
-boosting = GradientBoostingClassifier(n_estimators=60, random_state=SEED)
+boosting = GradientBoostingClassifier(n_estimators=90, random_state=SEED)
 boosting_score = evaluate(boosting)
 boosting_score
 # %% [markdown]

@@ -36,7 +36,7 @@ def clusters(village, gap=0.05):
     values = sorted(a.opinion for a in village.agents)
     return 1 + sum(b - a > gap for a, b in zip(values, values[1:]))
 # %%
-days = 150
+days = 700
 open_village = Village(1500, tolerance=0.35, seed=1)
 closed_village = Village(1500, tolerance=0.1, seed=2)
 clusters(open_village), clusters(closed_village)

@@ -9,7 +9,7 @@ import pandas as pd
 import matplotlib.pyplot as plt
 # %%
 spot, rate, sigma, years = 100.0, 0.03, 0.25, 1.0
-paths, steps = 18000, 50
+paths, steps = 60000, 50
 # %%
 def path(rnd, steps):
     s, dt = spot, years / steps

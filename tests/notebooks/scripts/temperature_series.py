@@ -22,7 +22,7 @@ monthly.plot.bar(figsize=(5, 2));
 # %% [markdown]
 # ## Season by regression on harmonics
 # %%
-phase = 2 * np.pi * temperature.index.dayofyear / 365.25
+phase = 2 * np.pi * temperature.index.day_of_year / 365.25
 design = np.column_stack([np.ones(len(phase)), np.arange(len(phase)), np.cos(phase), np.sin(phase)])
 coefficients, *_ = np.linalg.lstsq(design, temperature.to_numpy(), rcond=None)
 coefficients.round(5)
@@ -46,7 +46,7 @@ phi.round(4), innovations.std().round(4)
 horizon = 30
 last = residual.iloc[-1]
 ahead = pd.date_range(temperature.index[-1] + pd.Timedelta(days=1), periods=horizon)
-angle = 2 * np.pi * ahead.dayofyear / 365.25
+angle = 2 * np.pi * ahead.day_of_year / 365.25
 future = np.column_stack([np.ones(horizon), len(phase) + np.arange(horizon), np.cos(angle), np.sin(angle)]) @ coefficients
 forecast = pd.Series(future + last * phi ** np.arange(1, horizon + 1), index=ahead)
 forecast.head().round(2)
