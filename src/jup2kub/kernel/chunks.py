@@ -7,7 +7,7 @@ import io
 import os
 import pickle
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from .mapfolds import UNSET
 from .mapstate import ATOMS, World, is_array
@@ -17,17 +17,17 @@ from .mapstate import ATOMS, World, is_array
 class Iteration:
     """What one finished iteration left."""
 
-    entries: List[Tuple[Any, ...]] = field(default_factory=list)
+    entries: list[tuple[Any, ...]] = field(default_factory=list)
     """Operations on carried names, in order."""
-    outputs: List[Any] = field(default_factory=list)
+    outputs: list[Any] = field(default_factory=list)
     """As the output tap gave them."""
-    changes: List[Tuple[int, Any]] = field(default_factory=list)
+    changes: list[tuple[int, Any]] = field(default_factory=list)
     """Objects of the iteration's own element that it changed: number in the world, new state."""
-    conditional: Dict[str, Any] = field(default_factory=dict)
+    conditional: dict[str, Any] = field(default_factory=dict)
     """Private names it assigned, of those that an iteration may leave unassigned."""
     values: Any = None
     """Of a comprehension: the collection that this item alone gives."""
-    files: Tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
     """Files it opened for writing, absolute."""
 
 
@@ -37,12 +37,12 @@ class Record:
 
     start: int
     stop: int
-    iterations: List[Iteration] = field(default_factory=list)
+    iterations: list[Iteration] = field(default_factory=list)
     """The finished ones, from `start` on."""
     reason: str = ""
     """Why nothing from the first unfinished iteration on can be trusted to a child; empty = the body raised, or none."""
     seconds: float = 0.0
-    facts: Tuple[int, ...] = ()
+    facts: tuple[int, ...] = ()
     """Size of the world it was made in: another process adopts a record only in an equal one."""
 
 
@@ -125,9 +125,9 @@ class ChunkStore:
 
     def path(self, start: int, stop: int) -> str:
         """Return where the record of iterations `start` to `stop` lies once it is there."""
-        return os.path.join(self.folder, "%s.%d-%d.chunk" % (self.key, start, stop))
+        return os.path.join(self.folder, f"{self.key}.{start}-{stop}.chunk")
 
-    def finished(self) -> List[Tuple[int, int]]:
+    def finished(self) -> list[tuple[int, int]]:
         """Return the ranges whose records are there, in order, none overlapping an earlier one."""
         found = []
         with contextlib.suppress(FileNotFoundError):
@@ -136,10 +136,10 @@ class ChunkStore:
                     start, _, stop = name[len(self.key) + 1 : -len(".chunk")].partition("-")
                     if start.isdigit() and stop.isdigit():
                         found.append((int(start), int(stop)))
-        chosen: List[Tuple[int, int]] = []
-        for start, stop in sorted(found):
-            if not chosen or start >= chosen[-1][1]:
-                chosen.append((start, stop))
+        chosen: list[tuple[int, int]] = []
+        for one in sorted(found):
+            if not chosen or one[0] >= chosen[-1][1]:
+                chosen.append(one)
         return chosen
 
     def keep(self, path: str, record: Record) -> bool:
@@ -151,7 +151,7 @@ class ChunkStore:
             return False
         return True
 
-    def load(self, start: int, stop: int, world: World, codec: Any) -> Optional[Record]:
+    def load(self, start: int, stop: int, world: World, codec: Any) -> Record | None:
         """Return the record, or None if it is absent, torn, or was made from another world of objects."""
         try:
             record: Record = codec.load(self.path(start, stop), world)

@@ -12,7 +12,7 @@ import operator
 import sys
 from collections.abc import Sequence
 from types import FrameType
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from .rewrite import Carry
 
@@ -34,8 +34,9 @@ INPLACE = [
     "rshift",
     "matmul",
 ]
-FORWARD = {"__%s__" % n: n.rstrip("_") for n in INPLACE}
-Entry = Tuple[Any, ...]
+OPERATIONS = {**{n: n for n in INPLACE}, **{"i" + n: "i" + n for n in INPLACE}, "and": "and_", "or": "or_"}
+"""Names in `operator` of what a recorder takes."""
+Entry = tuple[Any, ...]
 """(index among the carried names, operation, keys of the item, operands…)"""
 
 
@@ -47,7 +48,7 @@ class Log:
     """The operations of the iteration that is running, in program order."""
 
     def __init__(self) -> None:
-        self.entries: List[Entry] = []
+        self.entries: list[Entry] = []
         self.spoiled = ""
         """Why the iteration is not independent; empty = it is so far."""
 
@@ -75,7 +76,7 @@ class Frame:
             return self.frame.f_locals[name]
         return self.frame.f_globals.get(name, default)
 
-    def bind(self, values: Dict[str, Any]) -> None:
+    def bind(self, values: dict[str, Any]) -> None:
         """Bind names in the loop's own scope."""
         if not values:
             return
@@ -95,7 +96,7 @@ class Recorder:
     __slots__ = ("_carry", "_index", "_keys", "_log")
     __array_ufunc__ = None  # numpy then leaves `array + recorder` and comparisons to us
 
-    def __init__(self, log: Log, index: int, carry: Carry, keys: Tuple[Any, ...] = ()) -> None:
+    def __init__(self, log: Log, index: int, carry: Carry, keys: tuple[Any, ...] = ()) -> None:
         object.__setattr__(self, "_log", log)
         object.__setattr__(self, "_index", index)
         object.__setattr__(self, "_carry", carry)
@@ -135,19 +136,17 @@ def isinstance_recorder(value: Any) -> bool:
     return type(value) is Recorder
 
 
-def _parts(made: Recorder) -> Tuple[Log, int, Carry, Tuple[Any, ...]]:
-    return tuple(_SLOTS[n].__get__(made, Recorder) for n in ("_log", "_index", "_carry", "_keys"))  # type: ignore[return-value]
+def _parts(made: Recorder) -> tuple[Log, int, Carry, tuple[Any, ...]]:
+    return tuple(_SLOTS[n].__get__(made, Recorder) for n in ("_log", "_index", "_carry", "_keys"))
 
 
-def _same(one: Tuple[Any, ...], other: Tuple[Any, ...]) -> bool:
+def _same(one: tuple[Any, ...], other: tuple[Any, ...]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other))
 
 
 def _spoil(made: Recorder, what: str) -> NotIndependent:
     log, _, carry, _ = _parts(made)
-    return log.spoil(
-        "reads `%s` (%s), which earlier iterations may have changed" % (carry.name, what.strip())
-    )
+    return log.spoil(f"reads `{carry.name}` ({what.strip()}), which earlier iterations may have changed")
 
 
 def _method(made: Recorder, name: str) -> Callable[..., Any]:
@@ -207,13 +206,50 @@ def _forbidden(name: str) -> Callable[..., Any]:
 
 
 for _name in INPLACE:
-    setattr(Recorder, "__i%s__" % _name, _arithmetic(_name, True))
-    setattr(Recorder, "__%s__" % _name, _arithmetic(_name, False))
-    setattr(Recorder, "__r%s__" % _name, _forbidden(_name))
+    setattr(Recorder, f"__i{_name}__", _arithmetic(_name, True))
+    setattr(Recorder, f"__{_name}__", _arithmetic(_name, False))
+    setattr(Recorder, f"__r{_name}__", _forbidden(_name))
 for _name in ("lt", "gt", "le", "ge"):
-    setattr(Recorder, "__%s__" % _name, _comparison(_name))
-for _name in ["eq", "ne", "bool", "len", "iter", "contains", "hash", "repr", "str", "format", "call", "delitem", "neg", "pos", "abs", "invert", "int", "float", "complex", "index", "enter", "exit", "next", "reversed", "bytes", "round", "dir", "reduce", "reduce_ex", "getstate", "copy", "deepcopy", "array", "fspath", "divmod", "rdivmod"]:
-    setattr(Recorder, "__%s__" % _name, _forbidden(_name))
+    setattr(Recorder, f"__{_name}__", _comparison(_name))
+for _name in [
+    "eq",
+    "ne",
+    "bool",
+    "len",
+    "iter",
+    "contains",
+    "hash",
+    "repr",
+    "str",
+    "format",
+    "call",
+    "delitem",
+    "neg",
+    "pos",
+    "abs",
+    "invert",
+    "int",
+    "float",
+    "complex",
+    "index",
+    "enter",
+    "exit",
+    "next",
+    "reversed",
+    "bytes",
+    "round",
+    "dir",
+    "reduce",
+    "reduce_ex",
+    "getstate",
+    "copy",
+    "deepcopy",
+    "array",
+    "fspath",
+    "divmod",
+    "rdivmod",
+]:
+    setattr(Recorder, f"__{_name}__", _forbidden(_name))
 
 
 class Unset:
@@ -227,13 +263,13 @@ UNSET = Unset()
 
 
 def fold(
-    frame: Frame, carried: Sequence[Carry], entries: Sequence[Entry], conditional: Dict[str, Any]
+    frame: Frame, carried: Sequence[Carry], entries: Sequence[Entry], conditional: dict[str, Any]
 ) -> None:
     """Run one iteration's operations on the real objects of `frame`, then bind its conditional names.
 
     Raises what an operation raises, after everything already done for this iteration has been undone.
     """
-    undo: List[Callable[[], Any]] = []
+    undo: list[Callable[[], Any]] = []
     values = {c.name: frame.get(c.name, UNSET) for c in carried}
     values.update({n: frame.get(n, UNSET) for c in carried for n in c.group})
     before = dict(values)
@@ -249,11 +285,11 @@ def fold(
     frame.bind(changed)
 
 
-def _apply(values: Dict[str, Any], carry: Carry, entry: Entry, undo: List[Callable[[], Any]]) -> None:
+def _apply(values: dict[str, Any], carry: Carry, entry: Entry, undo: list[Callable[[], Any]]) -> None:
     _, op, keys, *operands = entry
     name, value = carry.name, values[carry.name]
     if value is UNSET:
-        raise NameError("name %r is not defined" % name)
+        raise NameError(f"name {name!r} is not defined")
     if op in ("max", "min"):
         pair = (value, operands[0]) if carry.first else (operands[0], value)
         values[name] = (max if op == "max" else min)(*pair)
@@ -261,8 +297,8 @@ def _apply(values: Dict[str, Any], carry: Carry, entry: Entry, undo: List[Callab
         pair = (value, operands[0]) if carry.first else (operands[0], value)
         if (carry.none and value is None) or getattr(operator, carry.op)(*pair):
             values.update(operands[1])
-    elif op in FORWARD.values() or (op[0] == "i" and op[1:] in FORWARD.values()):
-        action = getattr(operator, {"and": "and_", "or": "or_", "iand": "iand", "ior": "ior"}.get(op, op))
+    elif op in OPERATIONS:
+        action = getattr(operator, OPERATIONS[op])
         if not keys:
             undo.append(_restore(value))
             values[name] = action(value, operands[0])
@@ -289,7 +325,7 @@ def _item(value: Any, keys: Sequence[Any]) -> Any:
     return value
 
 
-def _restore(holder: Any, key: Optional[Any] = None) -> Callable[[], Any]:
+def _restore(holder: Any, key: Any | None = None) -> Callable[[], Any]:
     """Return what puts `holder` back as it is now; lists cheaply by length, since only appending is recorded."""
     if isinstance(holder, list):
         length = len(holder)
@@ -304,5 +340,10 @@ def _restore(holder: Any, key: Optional[Any] = None) -> Callable[[], Any]:
         return lambda: holder.pop(key, None)
     if isinstance(holder, dict):
         kept = dict(holder)
-        return lambda: (holder.clear(), holder.update(kept))
+        return lambda: _refill(holder, kept)
     return lambda: None
+
+
+def _refill(holder: Any, kept: Any) -> None:
+    holder.clear()
+    holder.update(kept)

@@ -9,7 +9,7 @@ import os
 import signal
 import sys
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 from .chunks import Iteration, Record
 from .mapfolds import UNSET, Frame, Log, NotIndependent, Recorder, isinstance_recorder
@@ -37,17 +37,17 @@ class Child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with contextlib.suppress(Exception):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-        self.settings.tap.begin()
-        self.settings.check.reseed()
         self.guard.install()
         self.begin_here()
 
     def begin_here(self) -> None:
         """As `begin`, for a process that runs one chunk and nothing else."""
+        self.settings.tap.begin()
+        self.settings.check.reseed()
         self.world.protect()
         self.ambient = self.settings.check.take()
 
-    def next_chunk(self) -> Optional[Tuple[int, int]]:
+    def next_chunk(self) -> tuple[int, int] | None:
         """Wait for the parent's next assignment; None = there is no more."""
         self.guard.active = False
         data = b""
@@ -71,7 +71,7 @@ class Child:
         """Set the scene for one iteration: recorders for carried names, marks for names it may leave unassigned."""
         self.log.entries, self.log.spoiled = [], ""
         self.guard.start(index)
-        fresh: Dict[str, Any] = {n: UNSET for c in self.spec.carried for n in c.group}
+        fresh: dict[str, Any] = {n: UNSET for c in self.spec.carried for n in c.group}
         fresh.update(dict.fromkeys(self.spec.conditional, UNSET))
         fresh.update(self._names)
         self.frame.bind(fresh)
@@ -87,7 +87,7 @@ class Child:
         for name, recorder in self._names.items():
             now = self.frame.get(name)
             if now is not recorder and not (isinstance_recorder(now) or self._wins(name)):
-                raise NotIndependent("binds `%s` in a way that cannot be folded" % name)
+                raise NotIndependent(f"binds `{name}` in a way that cannot be folded")
         numbers = self.world.changed(self.world.owned.get(index, ()))
         done = Iteration(entries=self._entries(), outputs=self.settings.tap.take(), values=values)
         done.changes = [(n, state_of(self.world.objects[n])) for n in numbers]
@@ -102,7 +102,7 @@ class Child:
     def _wins(self, name: str) -> bool:
         return any(c.name == name and c.kind == "best" for c in self.spec.carried)
 
-    def _entries(self) -> List[Tuple[Any, ...]]:
+    def _entries(self) -> list[tuple[Any, ...]]:
         found = []
         for entry in self.log.entries:
             if entry[1] == "best":
@@ -120,11 +120,11 @@ class Child:
             self.record.iterations = []
         self.record.reason = self.record.reason.lstrip("!")
         self.record.seconds = time.perf_counter() - self._started
-        path = os.path.join(self.folder, "%d-%d" % (self.record.start, self.record.stop))
+        path = os.path.join(self.folder, f"{self.record.start}-{self.record.stop}")
         try:
             self.settings.codec.dump(self.record, self.world, path + ".part")
         except BaseException as error:
-            why = "a result cannot be taken out of a child process: %s: %s" % (type(error).__name__, error)
+            why = f"a result cannot be taken out of a child process: {type(error).__name__}: {error}"
             self.record.iterations, self.record.reason = [], why
             self.settings.codec.dump(self.record, self.world, path + ".part")
         os.rename(path + ".part", path)
@@ -136,13 +136,13 @@ class Child:
     def _disturbed(self) -> str:
         changed = self.settings.check.changed(self.ambient)
         if changed:
-            return "changes %s" % changed
+            return f"changes {changed}"
         carried = {n for c in self.spec.carried for n in (c.name, *c.group)}
         for number in self.world.changed():
             item, owner = self.world.objects[number], self.world.owner[number]
             names = [n for n in self.spec.reads if n not in carried and self.frame.get(n, UNSET) is item]
-            what = "`%s`" % names[0] if names else "an object of type `%s`" % type(item).__name__
-            return "changes %s, which %s" % (
+            what = f"`{names[0]}`" if names else f"an object of type `{type(item).__name__}`"
+            return "changes {}, which {}".format(
                 what,
                 "other iterations share" if owner == SHARED else "is not its own",
             )
@@ -185,7 +185,7 @@ def _fields(item: Any, kind: str) -> Any:
         return None
     reduced = item.__reduce_ex__(5)
     if len(reduced) < 3 or reduced[2] is None:
-        raise TypeError("the state of `%s` cannot be put back" % type(item).__name__)
+        raise TypeError(f"the state of `{type(item).__name__}` cannot be put back")
     return ("state", reduced[2])
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Any, List, Tuple
+from typing import Any
 
 from .mapfolds import NotIndependent
 
@@ -44,7 +44,7 @@ class Guard:
         self.index = 0
         self.reason = ""
         """Why the running iteration must run alone, in order; empty = it may run here."""
-        self.files: List[str] = []
+        self.files: list[str] = []
         """Files that the running iteration wrote, absolute."""
         self._copies = 0
 
@@ -56,7 +56,7 @@ class Guard:
         """Forget the iteration before."""
         self.index, self.reason, self.files = index, "", []
 
-    def _hook(self, event: str, args: Tuple[Any, ...]) -> None:
+    def _hook(self, event: str, args: tuple[Any, ...]) -> None:
         if not self.active:
             return
         if event == "open":
@@ -67,13 +67,13 @@ class Guard:
             self._journal(os.path.abspath(os.fsdecode(args[0])))
         elif event in _CHANGES:
             if event != "os.remove" or os.path.abspath(os.fsdecode(args[0])) not in self.files:
-                self._stop("changes files (%s of `%s`)" % (event, args[0]))
+                self._stop(f"changes files ({event} of `{args[0]}`)")
         elif event in _ACTS and not self.asked:
-            self._stop("acts on the world outside (%s)" % event)
+            self._stop(f"acts on the world outside ({event})")
 
     def _rename(self, source: str, target: str) -> None:
         if source not in self.files:
-            self._stop("renames `%s`" % source)
+            self._stop(f"renames `{source}`")
         self._journal(target)
 
     def _open(self, path: Any, mode: Any, flags: Any) -> None:
@@ -86,7 +86,7 @@ class Guard:
         # C libraries open by themselves, with flags of their own: what Python reports is the mode
         whole = flags & (os.O_TRUNC | os.O_EXCL) or (isinstance(mode, str) and mode[:1] in ("w", "x"))
         if os.path.lexists(full) and not whole:
-            self._stop("changes a part of the file `%s`" % os.fsdecode(path))
+            self._stop(f"changes a part of the file `{os.fsdecode(path)}`")
         self._journal(full)
 
     def _journal(self, path: str) -> None:
@@ -96,7 +96,7 @@ class Guard:
         copy = ""
         if os.path.isfile(path):
             self._copies += 1
-            copy = os.path.join(self.folder, "before.%d.%d" % (os.getpid(), self._copies))
+            copy = os.path.join(self.folder, f"before.{os.getpid()}.{self._copies}")
             shutil.copy2(path, copy)
         elif os.path.lexists(path):
             copy = path  # a folder that is there stays
@@ -112,7 +112,7 @@ class Guard:
 
 def take_back(folder: str, indices: Any) -> None:
     """Undo what children wrote in the iterations `indices` (a container of int), latest first."""
-    lines: List[Any] = []
+    lines: list[Any] = []
     for name in sorted(n for n in os.listdir(folder) if n.startswith(JOURNAL)):
         with open(os.path.join(folder, name)) as journal:
             lines.extend(json.loads(line) for line in journal if line.endswith("\n"))

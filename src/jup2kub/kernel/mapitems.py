@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import sys
 import types
 from collections.abc import Iterator
-from typing import Any, List, Optional, Tuple
+from typing import Any
 
 from .mapstate import is_array
 
-_SEQUENCES = (
+_SEQUENCES: Any = (
     list,
     tuple,
     range,
@@ -22,7 +23,7 @@ _SEQUENCES = (
     type({}.values()),
     type({}.items()),
 )
-_ITERATORS = tuple(
+_ITERATORS: Any = tuple(
     type(i)
     for i in (
         iter([]),
@@ -35,9 +36,9 @@ _ITERATORS = tuple(
         reversed([]),
     )
 )
-_DICT_ITERATORS = tuple(
-    type(i) for i in (iter({}), iter({}.values()), iter({}.items()), reversed({}), iter(set()))
-)
+_EMPTY: dict[int, int] = {}
+_VIEWS: list[Any] = [_EMPTY, _EMPTY.values(), _EMPTY.items(), set()]
+_DICT_ITERATORS = (*(type(iter(v)) for v in _VIEWS), type(reversed(_EMPTY)))
 _WRAPPERS = (enumerate, zip, reversed, map)
 
 
@@ -52,13 +53,13 @@ def why_not(value: Any) -> str:
     inner = _behind(value)
     if inner is not None:
         return why_not(inner)
-    return "an iterable of type `%s` may be consumed by the loop" % type(value).__name__
+    return f"an iterable of type `{type(value).__name__}` may be consumed by the loop"
 
 
 def _wrapped(value: Any) -> str:
     if isinstance(value, reversed):
         return ""  # over a sequence: its items can be listed
-    made: Tuple[Any, ...] = value.__reduce__()[1]
+    made: tuple[Any, ...] = value.__reduce__()[1]
     if isinstance(value, map):
         function, *inner = made
         builtin = isinstance(function, types.BuiltinFunctionType)
@@ -92,9 +93,9 @@ def _behind(value: Any) -> Any:
         )
         if known and fresh:
             holder = value.gi_frame.f_locals.get("self")
-            return holder.iterable if is_bar(holder) else holder
-        if code.co_name == "<genexpr>" and _module(value).startswith("pandas"):
-            return ()
+            return getattr(holder, "iterable", None) if is_bar(holder) else holder
+        if code.co_name == "__iter__" and _module(value).startswith("pandas") and fresh:
+            return value.gi_frame.f_locals.get("self")
     return None
 
 
@@ -110,20 +111,43 @@ def is_bar(value: Any) -> bool:
     )
 
 
+def count(value: Any) -> int | None:
+    """Return how many items `value` will give, without taking any; None = that cannot be told."""
+    if type(value) in (enumerate, zip, map):
+        made = value.__reduce__()[1]
+        inner = made[:1] if type(value) is enumerate else made[1:] if type(value) is map else made
+        counts = [count(one) for one in inner]
+        known = [n for n in counts if n is not None]
+        return min(known) if known and len(known) == len(counts) else None
+    behind = _behind(value)
+    if behind is not None:
+        # a frame's items() goes over its columns
+        return (
+            len(behind.columns)
+            if value.__class__ is types.GeneratorType and _columns(value)
+            else count(behind)
+        )
+    try:
+        return operator.length_hint(value, -1) if operator.length_hint(value, -1) >= 0 else None
+    except TypeError:
+        return None
+
+
+def _columns(generator: Any) -> bool:
+    return generator.gi_code.co_name == "items" and hasattr(
+        generator.gi_frame.f_locals.get("self"), "columns"
+    )
+
+
 class Items:
     """The rest of a loop's items, and the iterator to be pulled once for each that is done."""
 
     def __init__(self, source: Any, pull: Iterator[Any]) -> None:
         self._source, self._pull = source, pull
-        self.total: Optional[int] = None
+        self.total = count(source)
         """Number of items in all, the done ones included; None = not known before they are listed."""
-        try:
-            self.total = len(source)
-        except TypeError:
-            hint = getattr(pull, "__length_hint__", None)
-            self.total = hint() if hint is not None else None
 
-    def listed(self, done: int) -> List[Any]:
+    def listed(self, done: int) -> list[Any]:
         """Return the items from number `done` on."""
         if is_bar(self._source):
             return list(self._source.iterable)[done:]

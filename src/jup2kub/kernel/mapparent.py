@@ -13,7 +13,7 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Callable, NamedTuple
 
 from .chunks import ChunkStore, Iteration, Record
 from .mapfolds import UNSET, Frame, NotIndependent, fold
@@ -24,7 +24,7 @@ from .mapstate import SHARED, TooBig, World
 from .rewrite import Spec
 
 NEVER = 1 << 62
-Range = Tuple[int, int]
+Range = tuple[int, int]
 
 
 class Work(NamedTuple):
@@ -38,7 +38,7 @@ class Work(NamedTuple):
     """Iterations that ran already."""
     pace: float
     """Seconds of an iteration, as timed."""
-    one: Optional[Callable[[Any], Any]]
+    one: Callable[[Any], Any] | None
     """Of a comprehension: gives the collection of a few items alone; None for a `for` statement."""
     place: int
     """Which execution of a loop this is in the cell, from 0."""
@@ -47,29 +47,29 @@ class Work(NamedTuple):
 class Parallel:
     """One loop, from the first iteration that children may run to its end."""
 
-    def __init__(self, work: Work, settings: Any, namespace: Dict[str, Any], report: Dict[str, Any]) -> None:
+    def __init__(self, work: Work, settings: Any, namespace: dict[str, Any], report: dict[str, Any]) -> None:
         self.work, self.settings, self.namespace, self.report = work, settings, namespace, report
-        self.values: List[Any] = []
+        self.values: list[Any] = []
         self.items = work.items.listed(work.done)
         self.total = work.done + len(self.items)
         # the last iteration runs in place, so that the loop's names hold what it left
         self.end = self.total if work.one is not None else self.total - 1
         self.world = World(namespace, time.perf_counter() + max(0.5, 0.1 * work.pace * len(self.items)))
-        self.queue: List[Range] = []
-        self.settled: Dict[int, Optional[Iteration]] = {}
+        self.queue: list[Range] = []
+        self.settled: dict[int, Iteration | None] = {}
         self.sequential = NEVER
         """First iteration from which everything runs in place, in order."""
         self.raised = False
         self.position = work.done
-        self.written: Set[str] = set()
-        self.channels: Dict[int, socket.socket] = {}
-        self.assigned: Dict[int, Range] = {}
+        self.written: set[str] = set()
+        self.channels: dict[int, socket.socket] = {}
+        self.assigned: dict[int, Range] = {}
         self.selector = selectors.DefaultSelector()
         parent = settings.chunk_folder if settings.chunk_folder and settings.chunk_key else None
         if parent:
             os.makedirs(parent, mode=0o700, exist_ok=True)
         self.folder = tempfile.mkdtemp(prefix=".map-", dir=parent)
-        key = "%s-%d" % (settings.chunk_key, work.place)
+        key = f"{settings.chunk_key}-{work.place}"
         self.store = ChunkStore(parent, key) if parent else None
         self.owner = os.getpid()
 
@@ -129,19 +129,19 @@ class Parallel:
                 if name not in carried:
                     value = frame.get(name, UNSET)
                     if hasattr(type(value), "__next__"):
-                        return "reads the iterator `%s`, which every iteration moves on" % name
+                        return f"reads the iterator `{name}`, which every iteration moves on"
                     self.world.add(value, SHARED)
             for offset, item in enumerate(self.items):
                 self.world.add(item, self.work.done + offset)
-            seen: Dict[int, str] = {}
+            seen: dict[int, str] = {}
             for carry in spec.carried:
                 value = frame.get(carry.name, UNSET)
                 if value is UNSET:
-                    return "`%s` is not defined" % carry.name
+                    return f"`{carry.name}` is not defined"
                 if type(value) in (int, float, complex, str, bytes, bool, type(None), tuple):
                     continue
                 if id(value) in self.world.number or id(value) in seen:
-                    return "`%s` is also reached by another name that the loop reads" % carry.name
+                    return f"`{carry.name}` is also reached by another name that the loop reads"
                 seen[id(value)] = carry.name
             self.world.freeze()
         except TooBig:
@@ -172,11 +172,13 @@ class Parallel:
 
     # children -----------------------------------------------------------------------------------------------
 
-    def _start(self) -> Optional[Child]:
+    def _start(self) -> Child | None:
         """Fork the children; returns the child's side in each of them, and None in the parent."""
         limit = self.work.spec.limit or self.settings.workers
         self.settings.tap.before_fork()
         gc.freeze()
+        # an interrupt inside a callback of fork() would be swallowed: it waits until the children are there
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             for _ in range(min(self.settings.workers, limit, len(self.queue))):
                 ours, theirs = socket.socketpair()
@@ -185,7 +187,7 @@ class Parallel:
                 except OSError as error:
                     ours.close()
                     theirs.close()
-                    self.report["reason"] = "no process could be started: %s" % error
+                    self.report["reason"] = f"no process could be started: {error}"
                     break
                 if pid == 0:
                     for other in (ours, *self.channels.values()):
@@ -198,9 +200,11 @@ class Parallel:
                 self._assign(pid)
         finally:
             gc.unfreeze()
+            if os.getpid() == self.owner:
+                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         return None
 
-    def _child(self, channel: Optional[socket.socket]) -> Child:
+    def _child(self, channel: socket.socket | None) -> Child:
         return Child(
             self.work.spec, self.work.frame, self.world, self.settings, channel, self.folder, self.store
         )
@@ -274,7 +278,7 @@ class Parallel:
                 self._dead(pid)
                 continue
             start, stop = self.assigned.pop(pid)
-            path = os.path.join(self.folder, "%d-%d" % (start, stop))
+            path = os.path.join(self.folder, f"{start}-{stop}")
             try:
                 self._settle(self.settings.codec.load(path, self.world))
                 self.report["chunks"] += 1

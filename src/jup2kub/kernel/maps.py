@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable
 
 from .chunks import Codec
 from .mapfolds import Frame
@@ -64,10 +64,10 @@ class MapSettings:
     """Where finished chunks are kept for a later run of the cell; empty = they are not."""
     chunk_key: str = ""
     """Digest of all that the cell's loops depend on; empty = chunks are not kept."""
-    only: Optional[Tuple[int, int]] = None
+    only: tuple[int, int] | None = None
     """Run these iterations alone, keep their record, and leave the cell by `LeaveCell`; None = the whole loop."""
     chunk_seconds: float = 0.5
-    callback: Optional[Callable[[Mapping[str, Any]], None]] = None
+    callback: Callable[[Mapping[str, Any]], None] | None = None
     """Called with each loop's report when it ends."""
 
 
@@ -76,17 +76,17 @@ class _State:
 
     def __init__(self) -> None:
         self.settings = MapSettings()
-        self.namespace: Dict[str, Any] = {}
-        self.reports: List[Dict[str, Any]] = []
+        self.namespace: dict[str, Any] = {}
+        self.reports: list[dict[str, Any]] = []
         self.busy = False
         """A map is running, here or in the parent of this child: inner loops run in place."""
-        self.comprehensions: List[Tuple[Frame, _Loop]] = []
+        self.comprehensions: list[tuple[Frame, _Loop]] = []
 
 
 STATE = _State()
 
 
-def install(namespace: Dict[str, Any], settings: MapSettings) -> None:
+def install(namespace: dict[str, Any], settings: MapSettings) -> None:
     """Set up the engine for the next cell of `namespace`, and forget the last cell's reports."""
     STATE.namespace, STATE.settings = namespace, settings
     STATE.reports, STATE.comprehensions = [], []
@@ -94,7 +94,7 @@ def install(namespace: Dict[str, Any], settings: MapSettings) -> None:
         setattr(builtins, name, value)
 
 
-def report() -> List[Dict[str, Any]]:
+def report() -> list[dict[str, Any]]:
     """Return what each wrapped loop did since `install`, in order of their starts.
 
     Keys: `cell`, `line`, `function`, `seconds`, `iterations`, `mapped` (iterations from children), `chunks`,
@@ -117,13 +117,14 @@ def head(text: str, iterable: Any, one: Callable[[Any], Any]) -> Iterator[Any]:
 
 def tail() -> Iterator[Any]:
     """Return the items that no child could do, after the children have done theirs."""
-    frame, loop = STATE.comprehensions[-1]
+    frame, loop = _unfinished()
     return loop.rest(frame)
 
 
 def join(first: Any, last: Any) -> Any:
     """Return the comprehension's collection: `first`, what children made, `last`."""
-    _, loop = STATE.comprehensions.pop()
+    _, loop = _unfinished()
+    STATE.comprehensions.pop()
     for made in (*loop.values, last):
         if isinstance(first, list):
             first.extend(made)
@@ -135,6 +136,14 @@ def join(first: Any, last: Any) -> Any:
     return first
 
 
+def _unfinished() -> tuple[Frame, _Loop]:
+    """The newest comprehension of the caller's frame; those above it were left by an exception."""
+    frame = sys._getframe(2)
+    while STATE.comprehensions[-1][0].frame is not frame:
+        STATE.comprehensions.pop()
+    return STATE.comprehensions[-1]
+
+
 def _caller() -> Any:
     return sys._getframe(2)
 
@@ -142,17 +151,17 @@ def _caller() -> Any:
 class _Loop:
     """One execution of one wrapped loop."""
 
-    def __init__(self, spec: Spec, iterable: Any, one: Optional[Callable[[Any], Any]]) -> None:
+    def __init__(self, spec: Spec, iterable: Any, one: Callable[[Any], Any] | None) -> None:
         self.spec, self.one = spec, one
-        self.iterator = iter(iterable)
+        self.iterator: Iterator[Any] = iter(iterable)
         self.items = Items(iterable, self.iterator)
         self.iterable = iterable
         self.done = 0
-        self.values: List[Any] = []
+        self.values: list[Any] = []
         self.parallel = False
         self.pace = 0.0
         self.started = time.perf_counter()
-        self.report: Dict[str, Any] = {
+        self.report: dict[str, Any] = {
             "cell": spec.cell,
             "line": spec.line,
             "function": spec.function,
@@ -241,7 +250,7 @@ class _Loop:
         settings = STATE.settings
         reason = why_not(self.iterable)
         if reason and self.spec.asked:
-            raise MapRefused("J2K330 the loop in line %d cannot be a map step: %s" % (self.spec.line, reason))
+            raise MapRefused(f"J2K330 the loop in line {self.spec.line} cannot be a map step: {reason}")
         if not reason and settings.only is None:
             if settings.workers < 2:
                 reason = "one worker"
@@ -250,7 +259,7 @@ class _Loop:
         self.report["reason"] = reason
         return not reason
 
-    def _children(self, frame: Optional[Frame]) -> Iterator[Any]:
+    def _children(self, frame: Frame | None) -> Iterator[Any]:
         """Run the rest by children; yield what must run in place."""
         here = frame or Frame(_loop_frame())
         work = Work(

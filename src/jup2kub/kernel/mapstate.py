@@ -16,7 +16,7 @@ import time
 import types
 import zlib
 from collections.abc import Iterable, Mapping
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, NamedTuple
 
 ATOMS = (
     int,
@@ -49,11 +49,11 @@ class World:
         self, namespace: Mapping[str, Any], deadline: float, clock: Callable[[], float] = time.perf_counter
     ):
         self.namespace = namespace
-        self.objects: List[Any] = []
-        self.number: Dict[int, int] = {}
-        self.owner: List[int] = []
-        self.states: List[Any] = []
-        self.owned: Dict[int, List[int]] = {}
+        self.objects: list[Any] = []
+        self.number: dict[int, int] = {}
+        self.owner: list[int] = []
+        self.states: list[Any] = []
+        self.owned: dict[int, list[int]] = {}
         self._deadline, self._clock = deadline, clock
 
     def add(self, value: Any, owner: int) -> None:
@@ -115,7 +115,7 @@ class World:
         """Return the shallow state of one object; None if it has none that can be compared."""
         return shallow(item, self)
 
-    def changed(self, numbers: Optional[Iterable[int]] = None) -> List[int]:
+    def changed(self, numbers: Iterable[int] | None = None) -> list[int]:
         """Return the numbers of the objects whose state is no longer the remembered one."""
         found = []
         for number in range(len(self.objects)) if numbers is None else numbers:
@@ -154,7 +154,7 @@ def children(item: Any, namespace: Mapping[str, Any]) -> Iterable[Any]:
     if is_array(item):
         inner = [] if item.base is None else [item.base]
         return inner + (item.ravel().tolist() if item.dtype.hasobject and item.dtype.names is None else [])
-    found: List[Any] = []
+    found: list[Any] = []
     if isinstance(item, (list, tuple, set, frozenset, collections.deque)):
         found.extend(c for c in item if type(c) not in _ATOM_TYPES)
     elif isinstance(item, dict):
@@ -168,8 +168,8 @@ def children(item: Any, namespace: Mapping[str, Any]) -> Iterable[Any]:
     return found
 
 
-def _of_function(item: types.FunctionType, namespace: Mapping[str, Any]) -> List[Any]:
-    found: List[Any] = [
+def _of_function(item: types.FunctionType, namespace: Mapping[str, Any]) -> list[Any]:
+    found: list[Any] = [
         *(item.__defaults__ or ()),
         *(item.__kwdefaults__ or {}).values(),
         *vars(item).values(),
@@ -193,7 +193,7 @@ def names_of(code: types.CodeType) -> set[str]:
     return found
 
 
-def attributes(item: Any) -> Optional[Dict[str, Any]]:
+def attributes(item: Any) -> dict[str, Any] | None:
     """Return the instance attributes, slots included, without running any code of the user's; None = has none."""
     try:
         found = object.__getattribute__(item, "__dict__")
@@ -211,7 +211,7 @@ def attributes(item: Any) -> Optional[Dict[str, Any]]:
     return made
 
 
-def _slots(cls: type) -> List[str]:
+def _slots(cls: type) -> list[str]:
     named = vars(cls).get("__slots__", ())
     names = [named] if isinstance(named, str) else list(named)
     hidden = "_" + cls.__name__.lstrip("_")
@@ -225,11 +225,11 @@ def _slots(cls: type) -> List[str]:
 class Shallow(NamedTuple):
     """The state of one object: its parts by identity, its own bytes by value."""
 
-    parts: Tuple[Any, ...]
-    fields: Optional[Dict[str, Any]]
+    parts: tuple[Any, ...]
+    fields: dict[str, Any] | None
     bits: Any
 
-    def same(self, other: Optional[Shallow]) -> bool:
+    def same(self, other: Shallow | None) -> bool:
         """Whether nothing changed; attributes that were added to an object are benign, as is what a cache holds."""
         if other is None or self.bits != other.bits or len(self.parts) != len(other.parts):
             return False
@@ -242,7 +242,7 @@ class Shallow(NamedTuple):
         ) and all(n in self.fields or n.startswith("_") or "cache" in n for n in other.fields)
 
 
-def shallow(item: Any, world: World) -> Optional[Shallow]:
+def shallow(item: Any, world: World) -> Shallow | None:
     """Return the state of `item` itself, or None if there is nothing that could be compared."""
     if isinstance(item, (tuple, frozenset, types.FunctionType, types.MethodType)):
         return Shallow((), dict(vars(item)), None) if isinstance(item, types.FunctionType) else None
@@ -253,7 +253,7 @@ def shallow(item: Any, world: World) -> Optional[Shallow]:
         if not own or item.nbytes > HASHED:
             return Shallow((), None, (item.shape, item.strides))
         return Shallow((), None, (item.shape, item.strides, zlib.crc32(item.ravel(order="K").view("u1"))))
-    parts: Tuple[Any, ...] = ()
+    parts: tuple[Any, ...] = ()
     if isinstance(item, dict):
         parts = (*dict.keys(item), *dict.values(item))
     elif isinstance(item, (list, set, collections.deque)):
@@ -267,7 +267,7 @@ def shallow(item: Any, world: World) -> Optional[Shallow]:
     return _opaque(item, world)
 
 
-def _opaque(item: Any, world: World) -> Optional[Shallow]:
+def _opaque(item: Any, world: World) -> Shallow | None:
     """The state of an object of an extension type: what it pickles as, other listed objects as numbers."""
     target = io.BytesIO()
     try:

@@ -8,7 +8,7 @@ import os
 import random
 import sys
 import tempfile
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any
 
 
 class OutputTap:
@@ -18,8 +18,8 @@ class OutputTap:
     """
 
     def __init__(self) -> None:
-        self._entries: List[Tuple[str, str]] = []
-        self._files: Dict[str, Tuple[int, Any, int]] = {}
+        self._entries: list[tuple[str, str]] = []
+        self._files: dict[str, tuple[int, Any, int]] = {}
 
     def before_fork(self) -> None:
         """Flush what is buffered, so that no child repeats it."""
@@ -35,9 +35,9 @@ class OutputTap:
             self._files[name] = (number, target, 0)
             setattr(sys, name, _Stream(name, self._entries))
 
-    def take(self) -> List[Any]:
+    def take(self) -> list[Any]:
         """Return the outputs since the last call, in order; they must pickle."""
-        found: List[Any] = list(self._entries)
+        found: list[Any] = list(self._entries)
         self._entries.clear()
         for name, (number, target, seen) in self._files.items():
             size = os.fstat(number).st_size
@@ -47,14 +47,14 @@ class OutputTap:
                 self._files[name] = (number, target, size)
         return found
 
-    def replay(self, outputs: List[Any]) -> None:
+    def replay(self, outputs: list[Any]) -> None:
         """Show outputs of a child; called in the parent."""
         for name, text in outputs:
             getattr(sys, name).write(text)
 
 
 class _Stream(io.TextIOBase):
-    def __init__(self, name: str, entries: List[Tuple[str, str]]) -> None:
+    def __init__(self, name: str, entries: list[tuple[str, str]]) -> None:
         self.name, self._entries = name, entries
 
     @property
@@ -83,9 +83,9 @@ class Ambient:
     def __init__(self, seeded: Any = ()) -> None:
         self.seeded = frozenset(seeded)
 
-    def take(self) -> Dict[str, Any]:
+    def take(self) -> dict[str, Any]:
         """Return the state of everything watched, by name."""
-        found: Dict[str, Any] = {
+        found: dict[str, Any] = {
             "the environment": dict(os.environ),
             "the working folder": os.getcwd(),
             "sys.path": list(sys.path),
@@ -115,7 +115,7 @@ class Ambient:
             found["pandas' options"] = repr(options._global_config)
         return found
 
-    def changed(self, before: Dict[str, Any]) -> Optional[str]:
+    def changed(self, before: dict[str, Any]) -> str | None:
         """Return what differs from `before`, in words, or None."""
         after = self.take()
         for name, value in before.items():

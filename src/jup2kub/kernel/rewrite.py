@@ -14,7 +14,7 @@ import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 MAP, HEAD, TAIL, JOIN = "__jup2kub_map__", "__jup2kub_head__", "__jup2kub_tail__", "__jup2kub_join__"
 COMPREHENSIONS = {"list": ast.ListComp, "set": ast.SetComp, "dict": ast.DictComp}
@@ -26,7 +26,7 @@ class Carry:
 
     name: str
     kind: str = "log"
-    group: Tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
     op: str = ""
     first: bool = True
     none: bool = False
@@ -46,16 +46,16 @@ class Spec:
     limit: int = 0
     """Most chunks in flight at once; 0 = the number of workers."""
     kind: str = "for"
-    carried: Tuple[Carry, ...] = ()
-    conditional: Tuple[str, ...] = ()
-    reads: Tuple[str, ...] = ()
+    carried: tuple[Carry, ...] = ()
+    conditional: tuple[str, ...] = ()
+    reads: tuple[str, ...] = ()
 
 
 def spec_of(loop: Any) -> Spec:
     """Return the spec of a loop given as a mapping (the plan's JSON) or as any object with the same fields."""
     names = [f.name for f in dataclasses.fields(Spec)]
     found = loop if isinstance(loop, Mapping) else {n: getattr(loop, n) for n in names if hasattr(loop, n)}
-    values: Dict[str, Any] = {n: found[n] for n in names if found.get(n) is not None}
+    values: dict[str, Any] = {n: found[n] for n in names if found.get(n) is not None}
     for name in ("conditional", "reads"):
         values[name] = tuple(values.get(name, ()))
     values["carried"] = tuple(_carry_of(c) for c in values.get("carried", ()))
@@ -76,7 +76,7 @@ def spec_from(text: str) -> Spec:
 
 def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
     """Return `tree` of one cell with the loops of `specs` wrapped; places that hold no such loop are left alone."""
-    wanted: Dict[Tuple[int, int, str], str] = {}
+    wanted: dict[tuple[int, int, str], str] = {}
     for loop in specs:
         spec = spec_of(loop)
         wanted[(spec.line, spec.column, spec.kind)] = json.dumps(dataclasses.asdict(spec))
@@ -86,7 +86,7 @@ def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
 class _Wrapper(ast.NodeTransformer):
     """Wraps wanted loops; nothing inside a wrapped one is wrapped again."""
 
-    def __init__(self, wanted: Mapping[Tuple[int, int, str], str]) -> None:
+    def __init__(self, wanted: Mapping[tuple[int, int, str], str]) -> None:
         self.wanted = wanted
 
     def visit_For(self, node: ast.For) -> ast.AST:
@@ -126,7 +126,7 @@ def _over(node: Any, source: ast.expr) -> Any:
     return made
 
 
-def _call(name: str, arguments: List[ast.expr], where: ast.expr) -> ast.Call:
+def _call(name: str, arguments: list[ast.expr], where: ast.expr) -> ast.Call:
     made = ast.Call(ast.copy_location(ast.Name(name, ast.Load()), where), arguments, [])
     for argument in arguments:
         if isinstance(argument, ast.Constant) and not hasattr(argument, "lineno"):
