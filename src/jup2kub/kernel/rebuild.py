@@ -7,8 +7,9 @@ import itertools
 import marshal
 import sys
 import types
-from collections.abc import Iterable, Iterator
 from typing import Any
+
+from . import setorder
 
 
 def empty_array(dtype: Any, shape: Any, order: str, writeable: bool) -> Any:
@@ -124,65 +125,15 @@ def empty_set() -> Any:
     return set()
 
 
-def fill_set(target: Any, state: tuple[list[Any], int]) -> None:
-    """Fill an empty set so that it iterates over `items` in their order and has a table of `size` bytes."""
-    items, size = state
-    for candidate in _set_candidates(items):
-        if sys.getsizeof(candidate) == size and _same(candidate, items):
-            target |= candidate
-            if sys.getsizeof(target) == size and _same(target, items):
-                return
-            target.clear()
-    for order in _orders(items):
-        for item in order:
-            target.add(item)
-        if sys.getsizeof(target) == size and _same(target, items):
-            return
-        target.clear()
-    raise LookupError("the order of a set cannot be made again here")
+def fill_set(target: set[Any], state: tuple[list[Any], int]) -> None:
+    """Fill an empty set with items, in the order of iteration and size in bytes that it had. Raises LookupError."""
+    if not setorder.fill(target, *state):
+        raise LookupError("the order of a set cannot be made again here")
 
 
 def ordered_frozenset(items: list[Any]) -> Any:
-    for order in _orders(items):
-        made = frozenset(order)
-        if _same(made, items):
-            return made
-    for candidate in _set_candidates(items):
-        made = frozenset(candidate)
-        if _same(made, items):
-            return made
-    raise LookupError("the order of a set cannot be made again here")
-
-
-def _same(candidate: Iterable[Any], items: list[Any]) -> bool:
-    found = list(candidate)
-    return len(found) == len(items) and all(a is b for a, b in zip(found, items))
-
-
-def _orders(items: list[Any]) -> Iterator[list[Any]]:
-    """Orders of insertion: as iterated, backwards, and those first that sit where their hash says."""
-    yield items
-    yield items[::-1]
-    table = 8
-    while table <= len(items) * 8:
-        mask = table - 1
-        yield sorted(items, key=lambda item: hash(item) & mask)
-        table *= 2
-
-
-def _set_candidates(items: list[Any]) -> Iterator[Any]:
-    """Sets made as programs make them: by adding, from a dictionary, from another set, by growing and shrinking."""
-    for order in _orders(items):
-        grown = set(order)
-        yield grown
-        yield set(dict.fromkeys(order))
-        yield grown.copy()
-    for order in _orders(items):
-        for exponent in range(3, 18):
-            if 1 << exponent > max(64, 32 * len(items)):
-                break
-            shrunk = set(order)
-            fillers = range(1 << 60, (1 << 60) + (1 << exponent))
-            shrunk.update(fillers)
-            shrunk.difference_update(fillers)
-            yield shrunk
+    """A frozen set that iterates over `items` in their order. Raises LookupError."""
+    made = setorder.frozen(items)
+    if made is None:
+        raise LookupError("the order of a set cannot be made again here")
+    return made

@@ -41,6 +41,8 @@ ITERATORS: tuple[type, ...] = (
 )
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
 _ADDRESS: tuple[Any, ...] = (object.__hash__, type.__hash__, types.FunctionType.__hash__)
+_CACHES = {"statsmodels": ("diagn",)}
+"""Public attributes that a library fills while it only reports, by its package."""
 _VOLATILE = frozenset(
     [
         "__annotations__",
@@ -139,7 +141,7 @@ def content(obj: Any) -> Any:
 
 def is_cached(cls: type, name: str) -> bool:
     """Whether attribute `name` is by its making a cache: a `cached_property` or one named a cache."""
-    if "cache" in name.lower() and not is_notebooks(cls):
+    if is_named_cache(cls, name) or name in _CACHES.get(cls.__module__.partition(".")[0], ()):
         return True
     for base in cls.__mro__:
         if name in vars(base):

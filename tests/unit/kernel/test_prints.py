@@ -85,6 +85,13 @@ def test_views_of_a_graph_are_benign():
     assert difference(graph, lambda g: g.add_edge(0, 9)) == ["changed"]
 
 
+def test_a_summary_of_a_fitted_model_is_benign():
+    api = pytest.importorskip("statsmodels.api")
+    rng = np.random.default_rng(0)
+    fitted = api.OLS(rng.random(50), rng.random((50, 2))).fit()
+    assert difference(fitted, lambda v: (v.summary(), v.resid, v.rsquared)) == ["benign"]
+
+
 def test_tidying_the_blocks_of_a_frame_is_no_change():
     df = pd.DataFrame({"a": [1.0, 2.0]})
     df["b"] = 2.0
