@@ -121,7 +121,7 @@ class Annotations:
     def setter(self, dotted: str) -> bool:
         """Whether a function's name says that it changes settings of its package."""
         last = dotted.rpartition(".")[2]
-        return last.startswith(SETTERS) and last not in NOT_SETTERS or last in SETTER_NAMES
+        return (last.startswith(SETTERS) and last not in NOT_SETTERS) or last in SETTER_NAMES
 
     def method(self, name: str) -> str | None:
         """Return the kind of a method by its name alone: atom, fresh, view, mutate, fit; None = unknown."""

@@ -22,7 +22,7 @@ class Args:
 
     @property
     def roots(self) -> frozenset[str]:
-        return NONE.union(*(v.roots for v in self.all if not v.atom))
+        return NONE.union(*(v.roots for v in self.all if not v.plain))
 
     @property
     def code(self) -> frozenset[Role]:

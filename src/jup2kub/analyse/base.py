@@ -52,6 +52,9 @@ class Walk:
     def touch(self, value: Value) -> None:
         raise NotImplementedError
 
+    def maybe_name(self, name: str) -> Value:
+        raise NotImplementedError
+
     def read_classes(self, value: Value) -> None:
         raise NotImplementedError
 
@@ -252,7 +255,7 @@ class Walk:
 
     def _loosen(self, label: str) -> None:
         value = self.space.env.get(label)
-        if value is not None and (value.items is not None):
+        if value is not None and (value.items is not None or value.full):
             self.space.env[label] = Value(
                 value.roots, value.code, value.library, value.packages, value.type, value.atoms
             )
@@ -266,7 +269,7 @@ class Walk:
 
     def store(self, target: Value, *values: Value) -> None:
         """Note that `values` are now held by `target`."""
-        roots = target.roots.union(*(v.roots for v in values if not v.atom))
+        roots = target.roots.union(*(v.roots for v in values if not v.plain))
         if len(roots) > 1:
             self.join(roots)
 

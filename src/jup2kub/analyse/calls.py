@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -155,7 +154,7 @@ class Calls(Libraries):
             if name is not None and self._plain(inner.func.id):
                 for other in node.args[1:]:
                     self.expr(other)
-                return self._maybe_name(name)
+                return self.maybe_name(name)
         if inner.func.id == "get_ipython":
             return self.kernel_call(node, func.attr)
         return None
@@ -163,7 +162,7 @@ class Calls(Libraries):
     def _plain(self, name: str) -> bool:
         return self.load(name).library == "builtins." + name and (name == "globals" or not self.scopes)
 
-    def _maybe_name(self, name: str) -> Value:
+    def maybe_name(self, name: str) -> Value:
         """Return the value of a global that may be absent."""
         if name in self.space.env or self.space.label:
             return self.load_global(name)
@@ -178,7 +177,8 @@ class Calls(Libraries):
         if name in ("locals", "vars", "dir") and self.scopes:
             return UNKNOWN
         if name in ("globals", "locals", "vars"):
-            return Value(library="builtins.globals()")
+            self.rec.stop("it reaches names through globals() that the text does not tell")
+            return UNKNOWN
         if name == "dir":
             self.rec.stop("it lists the names that exist")
             return Value(type="list", atoms=True)
@@ -238,9 +238,9 @@ class Calls(Libraries):
         for place in table["mutates"].get(name, ()):
             if place < len(args.values):
                 self.mutate(args.values[place].roots, CERTAIN)
-        return self._builtin_result(name, args, table)
+        return self._builtin_result(name, args, table, node)
 
-    def _builtin_result(self, name: str, args: Args, table: Mapping[str, Any]) -> Value:
+    def _builtin_result(self, name: str, args: Args, table: Mapping[str, Any], node: ast.Call) -> Value:
         everything = args.all
         lazy = name in table["stateful"]
         for value in everything:
@@ -256,13 +256,7 @@ class Calls(Libraries):
             ):
                 self.use_up(value)
         if name in table["atom"]:
-            shape = {"range": "list"}.get(name, "atom")
-            text = (
-                args.values[0].text
-                if name in ("str", "int", "repr") and args.values and args.values[0].type == "atom"
-                else None
-            )
-            return Value(type=shape, atoms=True, packages=args.packages, text=text)
+            return self._atom_result(name, args, node)
         if (
             name == "getattr"
             and len(args.values) > 1
@@ -271,50 +265,44 @@ class Calls(Libraries):
         ):
             return self.attribute(args.values[0], args.values[1].text)
         if name == "type":
-            return Value(
-                args.roots,
-                frozenset((c, "self") for v in everything for c, r in v.code if r == "instance"),
-                None,
-                args.packages,
-            )
+            classes = frozenset((c, "self") for v in everything for c, r in v.code if r == "instance")
+            return Value(args.roots, classes, None, args.packages)
         if name in ("memoryview", "super", "vars"):
-            return Value(
-                args.roots | ({"%0"} if name == "super" and self.function is not None else NONE),
-                args.code,
-                None,
-                args.packages,
-            )
+            own = frozenset({"%0"}) if name == "super" and self.function is not None else NONE
+            return Value(args.roots | own, args.code, None, args.packages)
         if name in table["share"] or lazy:
-            kind = {
-                "sorted": "list",
-                "list": "list",
-                "dict": "dict",
-                "set": "set",
-                "tuple": "tuple",
-                "bytearray": "list",
-            }.get(name)
-            contents = [part(v) for v in everything if v.type != "function"]
-            held = holder("stateful" if lazy else kind or "list", contents)
-            code = (
-                frozenset(r for v in everything for r in v.code)
-                if lazy or name in ("dict", "list", "tuple", "super", "next", "getattr")
-                else held.code
-            )
-            roots = args.roots if lazy else held.roots
-            atoms = held.atoms and kind is not None
-            if name in ("max", "min", "next", "super", "getattr", "reversed") and not held.atoms:
-                return Value(held.roots, code, None, held.packages)
-            return Value(
-                roots,
-                code,
-                None,
-                held.packages,
-                "stateful" if lazy else kind or ("atom" if held.atoms else None),
-                atoms or not contents,
-            )
+            return self._holding_result(name, args, lazy)
         if name[:1].isupper():
             return Value(type="atom" if not args.code else None, code=args.code)
         return Value(roots=args.roots, code=args.code, packages=args.packages)
+
+    def _atom_result(self, name: str, args: Args, node: ast.Call) -> Value:
+        if name == "range":
+            return Value(type="list", atoms=True, full=self._range_turns(node))
+        known = name in ("str", "int", "repr") and bool(args.values) and args.values[0].type == "atom"
+        return Value(
+            type="atom", atoms=True, packages=args.packages, text=args.values[0].text if known else None
+        )
+
+    def _holding_result(self, name: str, args: Args, lazy: bool) -> Value:
+        """Return what holds the elements of the arguments, or one of them, or passes over them."""
+        kinds = {"sorted": "list", "bytearray": "list"}
+        kind = kinds.get(name, name if name in ("list", "dict", "set", "tuple") else None)
+        contents = [part(v) for v in args.all if v.type != "function"]
+        inner = holder("stateful" if lazy else kind or "list", contents)
+        keeps = lazy or name in ("dict", "list", "tuple", "next", "getattr")
+        code = args.code if keeps else inner.code
+        if name in ("max", "min", "next", "getattr", "reversed") and not inner.atoms:
+            return Value(inner.roots, code, None, inner.packages)
+        return Value(
+            args.roots if lazy else inner.roots,
+            code,
+            None,
+            inner.packages,
+            "stateful" if lazy else kind or ("atom" if inner.atoms else None),
+            (inner.atoms and kind is not None) or not contents,
+            full=bool(args.all) and all(v.full for v in args.all),
+        )
 
     def escape(self, value: Value, others: list[Value], dunders: bool = False) -> None:
         """Note that library code gets hold of a value and may call it, or methods of it."""

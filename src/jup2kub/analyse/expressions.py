@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.base import Walk
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Code, Role, Value, held, holder, part, union
 
+TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
 DATA = ("ndarray", "frame")
 VIEWS_OF_FRAME = frozenset(
     {"T", "loc", "iloc", "at", "iat", "values", "array", "flat", "real", "imag", "columns", "index"}
@@ -134,6 +136,8 @@ class Expressions(Walk):
         return union(*found) if found else None
 
     def _subscript(self, node: ast.Subscript) -> Value:
+        if asks_names(node.value) and self.sees_globals():
+            return self.named_global(node.slice)
         base = self.passive(node.value)
         index = self.expr(node.slice)
         if base.library == "builtins.Out":
@@ -231,7 +235,30 @@ class Expressions(Walk):
         self.conditional -= 1
         return union(*values)
 
+    def sees_globals(self) -> bool:
+        """Whether `globals()`, `locals()` and `dir()` are the built-in ones and show the notebook's names."""
+        return (
+            not any(n in self.space.env for n in ("globals", "locals", "vars", "dir"))
+            and not self.space.label
+        )
+
+    def named_global(self, node: ast.expr) -> Value:
+        """Return the global that a constant text names."""
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            return self.maybe_name(node.value)
+        self.expr(node)
+        self.rec.stop("it looks up names that the text does not tell")
+        return UNKNOWN
+
     def _compare(self, node: ast.Compare) -> Value:
+        if (
+            len(node.ops) == 1
+            and isinstance(node.ops[0], (ast.In, ast.NotIn))
+            and asks_names(node.comparators[0])
+        ):
+            if self.sees_globals() and isinstance(node.left, ast.Constant):
+                self.named_global(node.left)
+                return ATOM
         values = [self.expr(v) for v in (node.left, *node.comparators)]
         for value, op in zip(values[1:], node.ops, strict=True):
             if isinstance(op, (ast.In, ast.NotIn)) and value.type in ("stateful", "handle"):
@@ -260,7 +287,8 @@ class Expressions(Walk):
         return union(*values)
 
     def _display(self, kind: str, nodes: list[ast.expr]) -> Value:
-        return holder(kind, [self.passive(n) for n in nodes])
+        full = any(not isinstance(n, ast.Starred) for n in nodes)
+        return replace(holder(kind, [self.passive(n) for n in nodes]), full=full)
 
     def _list(self, node: ast.List) -> Value:
         return self._display("list", node.elts)
@@ -305,10 +333,10 @@ class Expressions(Walk):
 
     def _namedexpr(self, node: ast.NamedExpr) -> Value:
         value = self.passive(node.value)
-        held = self.scopes
-        self.scopes = held[: self._function_depth()]
+        kept = self.scopes
+        self.scopes = kept[: self._function_depth()]
         self.assign(node.target.id, value)
-        self.scopes = held
+        self.scopes = kept
         return value
 
     def _function_depth(self) -> int:
@@ -372,11 +400,12 @@ class Expressions(Walk):
         self.factor = factor
         self.scopes.pop()
         value = holder(kind, made[-1:])
-        held = Value(value.roots, value.code, None, value.packages, kind, value.atoms)
+        full = len(generators) == 1 and not generators[0].ifs and self.turns(generators[0].iter)
+        plain = Value(value.roots, value.code, None, value.packages, kind, value.atoms, full=full)
         return (
             Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
             if kind == "stateful"
-            else held
+            else plain
         )
 
     def _bind_local(self, target: ast.expr, value: Value) -> None:
@@ -410,6 +439,39 @@ class Expressions(Walk):
             return float(max(1, len(iterable.elts)))
         return 30.0
 
+    def turns(self, iterable: ast.expr) -> bool:
+        """Whether a loop over `iterable` surely turns at least once."""
+        if isinstance(iterable, ast.Constant):
+            return bool(iterable.value)
+        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
+            return any(not isinstance(e, ast.Starred) for e in iterable.elts)
+        if isinstance(iterable, ast.Name):
+            return self.peek(iterable.id).full
+        if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
+            name = iterable.func.id
+            if name == "range":
+                return self._range_turns(iterable)
+            if name in TRANSPARENT and iterable.args:
+                return all(self.turns(a) for a in (iterable.args if name == "zip" else iterable.args[:1]))
+        return False
+
+    def _range_turns(self, node: ast.Call) -> bool:
+        texts = [self.peek(a.id).text if isinstance(a, ast.Name) else ast.unparse(a) for a in node.args]
+        if not all(t is not None and t.lstrip("-").isdigit() for t in texts):
+            return False
+        return (
+            len(range(*(int(t or 0) for t in texts))) > 0
+            if 0 < len(texts) < 4 and texts[2:] != ["0"]
+            else False
+        )
+
+    def peek(self, name: str) -> Value:
+        """Return the value of a variable without reading it."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        return UNKNOWN if self.function is not None else self.space.env.get(name, UNKNOWN)
+
     def spend(self, seconds: float) -> None:
         """Add presumed work of one statement or call, times the loops around it."""
         self.rec.weight += (seconds + 2e-7) * self.factor
@@ -432,6 +494,16 @@ def lookup(value: Value, name: str) -> Value | None:
             if found is not None:
                 return found
     return None
+
+
+def asks_names(node: ast.expr) -> bool:
+    """Whether an expression is `globals()`, `locals()`, `vars()` or `dir()`."""
+    plain = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args
+    return (
+        plain
+        and isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in ("globals", "locals", "vars", "dir")
+    )
 
 
 def method_role(code: Code, held_as: str, role: str) -> Role:

@@ -39,6 +39,7 @@ def analyse(
     world = World(annotations or load(), modules or {})
     facts_of = profile if profile and mode == "hybrid" else {}
     world.counts = {number: c.index for number, c in enumerate(notebook.code, 1)}
+    world.lists_subclasses = any("__subclasses__" in c.source for c in notebook.code)
     cells: dict[int, CellFlow] = {}
     on_all: dict[int, str] = {}
     joins: list[tuple[int, Names]] = []

@@ -118,6 +118,8 @@ class Functions(Statements):
         keywords = {k.arg: self.passive(k.value) for k in node.keywords}
         for base in bases:
             self._read_class(base)
+            if self.world.lists_subclasses:
+                self.mutate(base.roots, CERTAIN)
         code = Code(name=node.name, node=node, space=self.space.label, bases=(*bases, *keywords.values()))
         self.scopes.append(code.methods)
         self.class_depth.append(len(self.scopes) - 1)
@@ -277,6 +279,8 @@ class Functions(Statements):
         results = []
         if callee.type == "cached":
             self.mutate(callee.roots, SPECULATIVE)
+        if callee.type == "partial":
+            args = Args(rest=[*args.all, Value(callee.roots)])
         for code, role in callee.code:
             results.append(self._run_one(code, role, callee, args))
         if callee.packages and callee.type == "definition":

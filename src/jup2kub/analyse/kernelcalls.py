@@ -60,6 +60,7 @@ class KernelCalls(Functions):
             self._write_file(line)
         elif name in ("cd", "pushd", "popd"):
             self._named(line)
+            self.rec.files(reads=[words[-1] if words and "{" not in line and "$" not in line else paths.ANY])
             self.change("@cwd") if line.strip() in ("-", "..", "") or name != "cd" else self.define("@cwd")
         elif name in ("env", "set_env"):
             self._named(line)

@@ -76,7 +76,7 @@ class Libraries(Expressions):
             if value.type in ("stateful", "handle"):
                 self.use_up(value)
             self.escape(value, args.all)
-            if discarded:
+            if discarded or self.tables.setter(dotted):
                 self.keep(package, value)
         if entry is not None:
             self._entry_effects(entry, dotted, args, node)
@@ -160,10 +160,10 @@ class Libraries(Expressions):
         if not entry.get("restores"):
             for resource in entry.get("writes", ()):
                 self.change(resource) if entry.get("may") else self.define(resource)
-        if "seeds" in entry:
-            self.define(entry["seeds"]) if args.all else self.rec.effects.add("unseeded")
         if "draws" in entry:
             self.change(entry["draws"])
+        if "seeds" in entry:
+            self.define(entry["seeds"]) if args.all else self.rec.effects.add("unseeded")
         if "draws_unless" in entry and entry["draws_unless"] not in args.named:
             self.change(entry["rng"])
         self.rec.effects.update(entry.get("effects", ()))
@@ -264,7 +264,8 @@ class Libraries(Expressions):
         if kind == "shared":
             return Value(frozenset({entry["shared"]}), code, None, packages, "shared")
         if kind in ("definition", "cached", "decorator"):
-            return Value(roots, code, dotted if kind == "decorator" else None, packages, "definition")
+            shape = kind if kind == "cached" else "partial" if dotted == "functools.partial" else "definition"
+            return Value(roots, code, dotted if kind == "decorator" else None, packages, shape)
         if kind == "same":
             return args.values[0] if args.values else Value(library=dotted)
         if kind == "plots":
@@ -285,7 +286,7 @@ class Libraries(Expressions):
         if known.get("atoms"):
             return Value(type="atom", packages=packages)
         if known.get("stateful"):
-            return Value(args.roots, code, None, packages, "stateful")
+            return Value(args.roots, code, None, packages, "stateful", mode="tee" if name == "tee" else "")
         if package == "numpy":
             return Value(roots, code, None, packages, "ndarray")
         if name[:1].isupper():

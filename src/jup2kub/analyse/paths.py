@@ -47,6 +47,8 @@ def overlap(one: str, other: str, moved: bool = False) -> bool:
     if one == other or ANY in (one, other):
         return True
     a, b = normal(one), normal(other)
+    if _suffixed(a, b) or _suffixed(b, a):
+        return True
     if (
         a.startswith("/") != b.startswith("/")
         or moved
@@ -70,6 +72,11 @@ def _match(a: str, b: str) -> bool:
     if not _wild(b):
         return b.startswith(head_a) and b.endswith(tail_a)
     return heads and tails
+
+
+def _suffixed(path: str, longer: str) -> bool:
+    """Whether `longer` is `path` with the suffix that some writers add (`np.save`, `savefig`)."""
+    return "." not in posixpath.basename(path) and longer.startswith(path + ".")
 
 
 def _inside(path: str, folder: str) -> bool:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
+from dataclasses import replace
 
 from jup2kub.analyse.calls import Calls
+from jup2kub.analyse.expressions import asks_names
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, Value, holder, part, union
+from jup2kub.analyse.values import ATOM, Code, Value, held, holder, part, union
 
 CATCHES_NAMES = frozenset({"NameError", "Exception", "BaseException", "UnboundLocalError"})
 
@@ -102,9 +104,8 @@ class Statements(Calls):
             self.bind(target.value, holder("list", [part(value)]))
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             self.load_target(target)
-            base = self._store_base(target)
-            if not self._global_store(target, base, value):
-                self._stored(target, base, value)
+            if not self._global_store(target, value):
+                self._stored(target, self._store_base(target), value)
 
     def _is_definition(self, value: Value) -> bool:
         own = (
@@ -114,16 +115,17 @@ class Statements(Calls):
         )
         return not self.scopes and (bool(own) or value.type in ("definition", "module"))
 
-    def _global_store(self, target: ast.expr, base: Value, value: Value) -> bool:
-        if base.library != "builtins.globals()" or not isinstance(target, ast.Subscript):
+    def _global_store(self, target: ast.expr, value: Value) -> bool:
+        """Handle `globals()['x'] = …`."""
+        if not isinstance(target, ast.Subscript) or not asks_names(target.value) or not self.sees_globals():
             return False
-        name = self.passive(target.slice).text
-        if name is None or "*" in name or not isinstance(target.slice, ast.Constant):
+        if not isinstance(target.slice, ast.Constant) or not isinstance(target.slice.value, str):
+            self.expr(target.slice)
             self.rec.stop("it binds names through globals() that the text does not tell")
-        else:
-            held, self.scopes = self.scopes, []
-            self.assign(name, value)
-            self.scopes = held
+            return True
+        held, self.scopes = self.scopes, []
+        self.assign(target.slice.value, value)
+        self.scopes = held
         return True
 
     def _store_base(self, target: ast.expr) -> Value:
@@ -132,9 +134,6 @@ class Statements(Calls):
 
     def _stored(self, target: ast.expr, base: Value, value: Value) -> None:
         """Note an attribute or item store into `base`."""
-        if base.library == "builtins.globals()":
-            self.rec.stop("it changes names through globals() that the text does not tell")
-            return
         self._store_effects(target, base, value)
         self.operate(base)
         if base.atom:
@@ -147,10 +146,18 @@ class Statements(Calls):
                     old = code.methods.get(target.attr)
                     code.methods[target.attr] = union(old, value) if old is not None else value
         self.mutate(base.roots, CERTAIN)
+        for code, role in base.code:
+            self._class_changed(code, role)
         keeps = base.type not in ("ndarray", "frame") or isinstance(target, ast.Attribute)
         if not value.atom and keeps:
             self.store(base, value)
         self.enrich(target, value)
+
+    def _class_changed(self, code: Code, role: str) -> None:
+        """A store into a class reached through an object (`type(self).n`) changes the class under its name."""
+        env = self.world.space(code.space).env
+        if role == "self" and code.name in env and any(c is code for c, _ in env[code.name].code):
+            self.mutate(frozenset({code.space or code.name}), CERTAIN)
 
     def _store_effects(self, target: ast.expr, base: Value, value: Value) -> None:
         if base.library is not None:
@@ -160,7 +167,7 @@ class Statements(Calls):
                 self.change(entry["resource"])
             elif f"@mod:{base.library}" in self.world.spaces:
                 self.change(f"@mod:{base.library}")
-            elif base.library.startswith("builtins.") and base.library != "builtins.globals()":
+            elif base.library.startswith("builtins."):
                 self.change("@lib:builtins")
             else:
                 attribute = (
@@ -182,12 +189,14 @@ class Statements(Calls):
         starred = [i for i, e in enumerate(target.elts) if isinstance(e, ast.Starred)]
         if value.items is not None and not starred and len(value.items) == len(target.elts):
             for element, item in zip(target.elts, value.items, strict=True):
-                self.bind(element, item)
+                self.bind(element, held(item, value))
             return
         whole = part(value)
         if not whole.atom and not whole.roots and not (value.packages and self._independent(value)):
             self.world.current += 1
             whole = whole.at(frozenset({f"!{self.world.current}"}))
+        if value.mode == "tee":
+            whole = replace(whole, type="stateful")
         for element in target.elts:
             self.bind(element, whole)
 
@@ -227,7 +236,22 @@ class Statements(Calls):
 
     def _do_for(self, node: ast.For | ast.AsyncFor) -> None:
         element = self.consume(node.iter)
-        self._loop(node.body, node.orelse, self.length(node.iter), lambda: self.bind(node.target, element))
+        times = self.length(node.iter)
+        if self.turns(node.iter):
+            self._first_turn(node, element)
+        self._loop(node.body, node.orelse, times, lambda: self.bind(node.target, element))
+
+    def _first_turn(self, node: ast.For | ast.AsyncFor, element: Value) -> None:
+        """Walk the first turn of a loop that surely turns, up to where it may be left: it always runs."""
+        weight, loops = self.rec.weight, self.rec.loops
+        self.bind(node.target, element)
+        for statement in node.body:
+            if any(
+                isinstance(n, (ast.Break, ast.Continue, ast.Return, ast.Raise)) for n in ast.walk(statement)
+            ):
+                break
+            self.statement(statement)
+        self.rec.weight, self.rec.loops = weight, loops
 
     def _do_asyncfor(self, node: ast.AsyncFor) -> None:
         self._do_for(node)

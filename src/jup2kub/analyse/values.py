@@ -56,11 +56,19 @@ class Value:
     items: tuple[Value, ...] | None = None
     """Parts of a tuple or list display."""
     mode: str = ""
-    """Of a handle: how the file was opened."""
+    """Of a handle: how the file was opened; of an estimator: `random`, `search`."""
+    full: bool = False
+    """It surely holds something: a loop over it turns at least once."""
 
     @property
     def atom(self) -> bool:
         return self.type in ("atom", "module", "absent")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it shares nothing that can change: immutable, or a function without state of its own."""
+        stateless = self.type == "function" and all(not c.scopes and not c.defaults for c, r in self.code)
+        return self.atom or (stateless and all(not isinstance(c.node, ast.ClassDef) for c, _ in self.code))
 
     def at(self, roots: Names) -> Value:
         """Return the same object, known under other labels."""
@@ -101,7 +109,7 @@ def holder(kind: str, items: list[Value]) -> Value:
     """Return a new container of `kind` that holds `items`."""
     merged = union(*items)
     return Value(
-        roots=merged.roots,
+        roots=NONE.union(*(v.roots for v in items if not v.plain)),
         code=merged.code,
         packages=merged.packages | NONE.union(*({v.library.partition(".")[0]} for v in items if v.library)),
         type=kind,

@@ -72,6 +72,8 @@ class World:
     """Records made while a recursion was being followed: good until it ends."""
     active: list[Code] = field(default_factory=list)
     pending: dict[Code, Record] = field(default_factory=dict)
+    lists_subclasses: bool = False
+    """The notebook asks a class for its subclasses: defining one changes it."""
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
     callbacks: dict[str, frozenset[Role]] = field(default_factory=dict)
