@@ -54,7 +54,8 @@ class Parallel:
         self.total = work.done + len(self.items)
         # the last iteration runs in place, so that the loop's names hold what it left
         self.end = self.total if work.one is not None else self.total - 1
-        self.world = World(namespace, time.perf_counter() + max(0.5, 0.1 * work.pace * len(self.items)))
+        patience = max(10.0 if work.spec.asked else 0.5, 0.1 * work.pace * len(self.items))
+        self.world = World(namespace, time.perf_counter() + patience)
         self.queue: list[Range] = []
         self.settled: dict[int, Iteration | None] = {}
         self.sequential = NEVER
