@@ -67,7 +67,8 @@ def same(one, other, seen):
     if isinstance(one, (list, dict, np.ndarray, tuple)) and one is not other:
         assert seen.setdefault(id(one), id(other)) == id(other)
     if isinstance(one, np.ndarray):
-        assert (one.strides, one.shape) == (other.strides, other.shape)
+        assert one.shape == other.shape
+        assert one.strides == other.strides or one.size == 0  # nothing lies anywhere
         np.testing.assert_array_equal(one, other)
     elif isinstance(one, dict):
         assert list(one) == list(other)

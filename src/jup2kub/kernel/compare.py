@@ -83,7 +83,7 @@ class Lockstep:
             self._fail(f"two objects of type {walk.type_name(cls)} would come back as one")
         self._pairs[id(one)] = id(other)
         self._keep += (one, other)
-        if not isinstance(one, _SKIPPED):
+        if cls in walk.CONTAINERS or not isinstance(one, _SKIPPED):
             self._parts(one, other, cls)
 
     def _immutable(self, cls: type) -> bool:
@@ -101,6 +101,8 @@ class Lockstep:
     def _parts(self, one: Any, other: Any, cls: type) -> None:
         if isinstance(one, walk.CONTAINERS):
             self._content(one, other)
+            if cls in walk.CONTAINERS:
+                return  # exact builtins hold nothing else
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(one, numpy.ndarray):
             self._array(one, other)

@@ -9,6 +9,7 @@ import itertools
 import marshal
 import pickle
 import re
+import struct
 import sys
 import types
 from typing import Any, Callable, Optional
@@ -300,7 +301,7 @@ class ExactPickler(pickle._Pickler):
         if cls is float and obj != obj:
             stand_in = self.rules._nan(obj)
             if stand_in is obj:
-                return (rebuild.anonymous_nan, ())
+                return (rebuild.anonymous_nan, (struct.pack("<d", obj),))
             return (rebuild.module_attribute, (stand_in.module, "nan"))
         if cls is set and obj:
             state = (list(obj), sys.getsizeof(obj))
