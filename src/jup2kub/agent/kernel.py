@@ -194,7 +194,11 @@ class Kernel:
         token = secrets.token_hex(8)
         kernel = cls(Wire(ours, out, err, token), Process(popen.pid, popen), on_output, stacks)
         kernel._silent = True
-        kernel.info = await kernel._ask("hello", token=token, stacks=stacks, names_of=names_of)
+        try:
+            kernel.info = await kernel._ask("hello", token=token, stacks=stacks, names_of=names_of)
+        except KernelDied as died:
+            Path(stacks).unlink()
+            raise _does_not_start(launch, died, kernel._wire.take()) from died
         return kernel
 
     @property
@@ -372,6 +376,17 @@ class Kernel:
         if not self.dead.done():
             code, signal_name, reason = self._process.fate()
             self.dead.set_result(KernelDeath(self.pid, reason, signal_name, code, self._cell, self._closing))
+
+
+def _does_not_start(
+    launch: Launch, died: KernelDied, said: dict[str, list[tuple[int, str]]]
+) -> EnvironmentProblem:
+    lines = "".join(text for _, text in said["stderr"]).strip().splitlines() or [died.death.reason]
+    return EnvironmentProblem(
+        "J2K402",
+        f"the kernel {launch.name or launch.python!r} does not start: {lines[-1]}",
+        f"it needs Python >= 3.9 with ipykernel >= 6: try `{launch.python} -m pip install ipykernel`",
+    )
 
 
 def _result(request: RunCell, reply: Mapping[str, Any], found: CellOutputs) -> CellResult:

@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import platform
+import random
 import signal
 import socket
 import sys
@@ -170,9 +171,8 @@ class Child:
         self._prepare_maps(request)
         shell.call(lambda: self.observer.begin(namespace, request))
         inputs = {int(number): source for number, source in request.get("inputs", {}).items()}
-        try:
-            outcome = shell.run(request["source"], request["count"], inputs)
-        except maps.LeaveCell:
+        outcome = shell.run(request["source"], request["count"], inputs)
+        if outcome.get("ename") == maps.LeaveCell.__name__:
             outcome = {"status": "ok"}
         mark = self.mark()
         raised = outcome["status"] != "ok"
@@ -202,6 +202,8 @@ class Child:
         )
         for name, value in (request.get("map_settings") or {}).items():
             setattr(settings, name, tuple(value) if isinstance(value, list) else value)
+        if settings.only is not None:
+            self.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
         maps.install(self.shell.namespace, settings)
         self.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
 
@@ -274,11 +276,13 @@ class Child:
             if reason:
                 return {"refused": reason}
             self.flush()
+            drawn = random.getstate()
             try:
                 pid = forks.fork()
             except OSError as error:
                 return {"refused": f"the system refuses: {error}"}
             if pid == 0:
+                random.setstate(drawn)  # Python itself seeds it anew in every fork
                 self._become(request, fds)
                 raise Copied
             return {"pid": pid}
