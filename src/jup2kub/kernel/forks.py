@@ -34,6 +34,9 @@ SAFE_THREADS = re.compile(
     r"(jemalloc_bg_thd|mimalloc|iou-(wrk|sqp)|OpenBLAS|arrow|blosc|numexpr)", re.IGNORECASE
 )
 """Names of native threads that their owners stop or restart around a fork by themselves."""
+LOKY = ("joblib.externals.loky", "loky")
+"""The pool of processes that joblib and scikit-learn use, under its two names."""
+TQDM = "tqdm._monitor"
 OPENMP = re.compile(r"/lib(gomp|omp|iomp5)[-.\w]*\.so[.\w]*$")
 OPENBLAS = re.compile(r"/lib(\w*openblas)[-.\w]*\.so[.\w]*$")
 THREAD_COUNTS = tuple(
@@ -48,14 +51,56 @@ GONE_SECONDS = 0.2
 """How long threads that were told to end may take."""
 
 
+def own_threads() -> list[threading.Thread]:
+    """Return the Python threads beside the main one that the notebook may depend on.
+
+    Left out are those that serve a pool or a progress bar and start again when needed.
+    """
+    pool = bool(_executors())
+    found = []
+    for thread in threading.enumerate():
+        module = type(thread).__module__ or ""
+        helper = module == TQDM or (pool and (module.startswith(LOKY) or thread.name == "QueueFeederThread"))
+        if thread is not threading.main_thread() and not helper:
+            found.append(thread)
+    return found
+
+
+def pool_processes() -> set[int]:
+    """Return the pids of the workers of joblib's pool."""
+    return {pid for executor in _executors() for pid in getattr(executor, "_processes", None) or ()}
+
+
+def _executors() -> list[Any]:
+    found = [getattr(sys.modules.get(name + ".reusable_executor"), "_executor", None) for name in LOKY]
+    return [executor for executor in found if executor is not None]
+
+
+def stop_helpers() -> None:
+    """End joblib's pool and tqdm's monitor; both start again when they are used."""
+    if own_threads():
+        return  # no fork anyway
+    for executor in _executors():
+        with contextlib.suppress(Exception):
+            executor.shutdown(wait=True)
+    for thread in threading.enumerate():
+        if type(thread).__module__ == TQDM:
+            with contextlib.suppress(Exception):
+                thread.exit()  # type: ignore[attr-defined]
+
+
 def why_not() -> str:
-    """Return why this process cannot be forked safely now; empty = it can. Pauses OpenMP's threads."""
+    """Return why this process cannot be forked safely now; empty = it can.
+
+    Ends OpenMP's threads and other helpers that start again when needed.
+    """
     for module, reason in NEVER.items():
         if sys.modules.get(module) is not None:
             return reason
     cuda = sys.modules.get("torch.cuda")
     if cuda is not None and getattr(cuda, "is_initialized", bool)():
         return "CUDA does not survive a fork"
+    stop_helpers()
     others = [t for t in threading.enumerate() if t is not threading.main_thread()]
     if others:
         return f"the notebook has a thread running ({others[0].name})"

@@ -10,13 +10,12 @@ import resource
 import signal
 import socket
 import sys
-import threading
 import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, prints
+from . import ambient, forks, prints
 from .files import Files
 
 ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
@@ -43,8 +42,6 @@ HIDDEN = frozenset(
     ]
 )
 """Names of the namespace that are the shell's."""
-POOLS = ("joblib.externals.loky", "loky", "tqdm._monitor", "concurrent.futures.process")
-"""Modules whose threads serve a pool that starts again when needed: nothing of the notebook is in them."""
 
 
 def own_names(namespace: dict[str, Any]) -> list[str]:
@@ -239,13 +236,8 @@ def _peak() -> int:
 
 def _running() -> dict[str, Any]:
     """Return what lives beside the cell: threads, child processes, signal handlers, functions for the end."""
-    threads = {
-        (t.ident, t.name)
-        for t in threading.enumerate()
-        if t is not threading.main_thread() and not (type(t).__module__ or "").startswith(POOLS)
-    }
     return {
-        "threads": threads,
+        "threads": {(t.ident, t.name) for t in forks.own_threads()},
         "children": {(pid, pid) for pid in _children() - _helpers()},
         "signals": {
             (number, id(signal.getsignal(number)), signal.Signals(number).name) for number in _HANDLED
@@ -295,10 +287,7 @@ def _helpers() -> set[int]:
         found.update(
             p for p in (getattr(holder, "_pid", None), getattr(holder, "_forkserver_pid", None)) if p
         )
-    for module in ("joblib.externals.loky.reusable_executor", "loky.reusable_executor"):
-        executor = getattr(sys.modules.get(module), "_executor", None)
-        found.update(getattr(executor, "_processes", None) or ())
-    return found
+    return found | forks.pool_processes()
 
 
 def _listens(sock: socket.socket) -> bool:
