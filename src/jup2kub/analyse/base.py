@@ -49,6 +49,9 @@ class Walk:
     def block(self, body: list[ast.stmt]) -> None:
         raise NotImplementedError
 
+    def consume(self, node: ast.expr) -> Value:
+        raise NotImplementedError
+
     def touch(self, value: Value) -> None:
         raise NotImplementedError
 
@@ -244,9 +247,8 @@ class Walk:
         if label[0] in "!~":
             return
         if self.function is None:
-            if label in self.bound:
-                if label in self.rec.assigned or label[0] == "@":
-                    return
+            if label in self.bound and (label in self.rec.assigned or label[0] == "@"):
+                return
             self.read(label)
             self._loosen(label)
         elif label[0] not in "%^":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from jup2kub.analyse.kernelcalls import KernelCalls
+from jup2kub.analyse.magics import MARK
 from jup2kub.analyse.record import CERTAIN, Record
 from jup2kub.analyse.values import ATOM, UNKNOWN, Value
 from jup2kub.analyse.world import Space
@@ -16,8 +17,9 @@ class Cell(KernelCalls):
     """The whole walk."""
 
     def _do_expr(self, node: ast.Expr) -> None:
-        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, tuple):
-            if node.value.value[1] in ("timeit", "prun", "memit", "mprun", "lprun"):
+        text = node.value.value if isinstance(node.value, ast.Constant) else None
+        if isinstance(text, str) and text.startswith(MARK):
+            if text[len(MARK) :] in ("timeit", "prun", "memit", "mprun", "lprun"):
                 self.rec.effects.add("benchmark")
             self.rec.effects.add("clock")
             return

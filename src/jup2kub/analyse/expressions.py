@@ -6,9 +6,10 @@ import ast
 from dataclasses import replace
 
 from jup2kub.analyse import paths
-from jup2kub.analyse.base import Walk
+from jup2kub.analyse.comprehensions import Comprehensions
+from jup2kub.analyse.members import asks_names, class_labels, code_value, is_property, lookup, method_role
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Code, Role, Value, held, holder, part, union
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, held, holder, part, union
 
 TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
 DATA = ("ndarray", "frame")
@@ -33,7 +34,7 @@ ATOM_ATTRIBUTES = frozenset(
 )
 
 
-class Expressions(Walk):
+class Expressions(Comprehensions):
     """Adds expressions to a walk."""
 
     def expr(self, node: ast.expr | None) -> Value:
@@ -79,6 +80,10 @@ class Expressions(Walk):
     def attribute(self, base: Value, name: str) -> Value:
         if base.library is not None:
             return self._library_attribute(base, name)
+        if name == "__class__":
+            return Value(
+                class_labels(base.roots), frozenset((c, "self") for c, r in base.code if r == "instance")
+            )
         found = self._own_attribute(base, name)
         if found is not None:
             return found
@@ -150,13 +155,9 @@ class Expressions(Walk):
             return ATOM
         if base.code:
             self.operate(base)
-        if (
-            base.items is not None
-            and isinstance(node.slice, ast.Constant)
-            and isinstance(node.slice.value, int)
-        ):
-            if -len(base.items) <= node.slice.value < len(base.items):
-                return held(base.items[node.slice.value], base)
+        place = node.slice.value if isinstance(node.slice, ast.Constant) else None
+        if base.items is not None and isinstance(place, int) and -len(base.items) <= place < len(base.items):
+            return held(base.items[place], base)
         if base.type == "defaultdict":
             self.mutate(base.roots, SPECULATIVE)
         if base.type == "stateful" or base.type == "shared":
@@ -251,14 +252,10 @@ class Expressions(Walk):
         return UNKNOWN
 
     def _compare(self, node: ast.Compare) -> Value:
-        if (
-            len(node.ops) == 1
-            and isinstance(node.ops[0], (ast.In, ast.NotIn))
-            and asks_names(node.comparators[0])
-        ):
-            if self.sees_globals() and isinstance(node.left, ast.Constant):
-                self.named_global(node.left)
-                return ATOM
+        asked = isinstance(node.ops[0], (ast.In, ast.NotIn)) and asks_names(node.comparators[0])
+        if asked and len(node.ops) == 1 and isinstance(node.left, ast.Constant) and self.sees_globals():
+            self.named_global(node.left)
+            return ATOM
         values = [self.expr(v) for v in (node.left, *node.comparators)]
         for value, op in zip(values[1:], node.ops, strict=True):
             if isinstance(op, (ast.In, ast.NotIn)) and value.type in ("stateful", "handle"):
@@ -366,158 +363,3 @@ class Expressions(Walk):
 
     def _call(self, node: ast.Call) -> Value:
         return self.call(node)
-
-    # comprehensions
-
-    def _listcomp(self, node: ast.ListComp) -> Value:
-        return self._comprehension("list", node.generators, [node.elt])
-
-    def _setcomp(self, node: ast.SetComp) -> Value:
-        return self._comprehension("set", node.generators, [node.elt])
-
-    def _dictcomp(self, node: ast.DictComp) -> Value:
-        return self._comprehension("dict", node.generators, [node.key, node.value])
-
-    def _generatorexp(self, node: ast.GeneratorExp) -> Value:
-        return self._comprehension("stateful", node.generators, [node.elt])
-
-    def _comprehension(self, kind: str, generators: list[ast.comprehension], parts: list[ast.expr]) -> Value:
-        first = self.consume(generators[0].iter)
-        self.scopes.append({})
-        factor = self.factor
-        self.conditional += 1
-        self.looping += 1
-        for place, generator in enumerate(generators):
-            element = first if place == 0 else self.consume(generator.iter)
-            self.factor *= self.length(generator.iter)
-            self._bind_local(generator.target, element)
-            for test in generator.ifs:
-                self.expr(test)
-        made = [self.passive(p) for p in parts]
-        self.looping -= 1
-        self.conditional -= 1
-        self.spend(0.0)
-        self.factor = factor
-        self.scopes.pop()
-        value = holder(kind, made[-1:])
-        full = len(generators) == 1 and not generators[0].ifs and self.turns(generators[0].iter)
-        plain = Value(value.roots, value.code, None, value.packages, kind, value.atoms, full=full)
-        return (
-            Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
-            if kind == "stateful"
-            else plain
-        )
-
-    def _bind_local(self, target: ast.expr, value: Value) -> None:
-        if isinstance(target, ast.Name):
-            self.scopes[-1][target.id] = value
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            for place, element in enumerate(target.elts):
-                whole = value.items is not None and len(value.items) == len(target.elts)
-                inner = value.items[place] if whole and value.items else part(value)
-                self._bind_local(element.value if isinstance(element, ast.Starred) else element, inner)
-        else:
-            self.expr(target)
-
-    # work
-
-    def length(self, iterable: ast.expr) -> float:
-        """Return how often a loop over `iterable` is presumed to turn."""
-        if (
-            isinstance(iterable, ast.Call)
-            and isinstance(iterable.func, ast.Name)
-            and iterable.func.id == "range"
-        ):
-            numbers = [self.passive(a).text for a in iterable.args]
-            values = [int(t) for t in numbers if t is not None and t.lstrip("-").isdigit()]
-            if len(values) == len(numbers) and values:
-                low, high = (0, values[0]) if len(values) == 1 else values[:2]
-                step = abs(values[2]) if len(values) > 2 and values[2] else 1
-                return float(max(1, abs(high - low) // step))
-            return 1000.0
-        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
-            return float(max(1, len(iterable.elts)))
-        return 30.0
-
-    def turns(self, iterable: ast.expr) -> bool:
-        """Whether a loop over `iterable` surely turns at least once."""
-        if isinstance(iterable, ast.Constant):
-            return bool(iterable.value)
-        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
-            return any(not isinstance(e, ast.Starred) for e in iterable.elts)
-        if isinstance(iterable, ast.Name):
-            return self.peek(iterable.id).full
-        if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
-            name = iterable.func.id
-            if name == "range":
-                return self._range_turns(iterable)
-            if name in TRANSPARENT and iterable.args:
-                return all(self.turns(a) for a in (iterable.args if name == "zip" else iterable.args[:1]))
-        return False
-
-    def _range_turns(self, node: ast.Call) -> bool:
-        texts = [self.peek(a.id).text if isinstance(a, ast.Name) else ast.unparse(a) for a in node.args]
-        if not all(t is not None and t.lstrip("-").isdigit() for t in texts):
-            return False
-        return (
-            len(range(*(int(t or 0) for t in texts))) > 0
-            if 0 < len(texts) < 4 and texts[2:] != ["0"]
-            else False
-        )
-
-    def peek(self, name: str) -> Value:
-        """Return the value of a variable without reading it."""
-        for scope in reversed(self.scopes):
-            if name in scope:
-                return scope[name]
-        return UNKNOWN if self.function is not None else self.space.env.get(name, UNKNOWN)
-
-    def spend(self, seconds: float) -> None:
-        """Add presumed work of one statement or call, times the loops around it."""
-        self.rec.weight += (seconds + 2e-7) * self.factor
-        if self.factor > 1:
-            self.rec.loops = self.rec.loops or self.factor >= 1000 or seconds > 0
-
-
-def code_value(code: object, role: str) -> Value:
-    """Return the value that holds one piece of code."""
-    return Value(code=frozenset({(code, role)}))  # type: ignore[arg-type]
-
-
-def lookup(value: Value, name: str) -> Value | None:
-    """Return what the classes that `value` holds, or their notebook bases, bind to `name`."""
-    for code, _ in value.code:
-        if name in code.methods:
-            return code.methods[name]
-        for base in code.bases:
-            found = lookup(base, name)
-            if found is not None:
-                return found
-    return None
-
-
-def asks_names(node: ast.expr) -> bool:
-    """Whether an expression is `globals()`, `locals()`, `vars()` or `dir()`."""
-    plain = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args
-    return (
-        plain
-        and isinstance(node, ast.Call)
-        and getattr(node.func, "id", "") in ("globals", "locals", "vars", "dir")
-    )
-
-
-def method_role(code: Code, held_as: str, role: str) -> Role:
-    """Return how a function found in a class is held when taken from an object (or class) held as `role`."""
-    names = {ast.unparse(d) for d in getattr(code.node, "decorator_list", [])}
-    if "staticmethod" in names:
-        return (code, held_as)
-    return (code, "bound" if role == "instance" or "classmethod" in names else held_as)
-
-
-def is_property(node: ast.AST) -> bool:
-    """Whether a method is decorated as an attribute that computes."""
-    for decorator in getattr(node, "decorator_list", []):
-        text = ast.unparse(decorator)
-        if text.endswith(("property", ".getter", ".setter")):
-            return True
-    return False

@@ -220,9 +220,9 @@ class Libraries(Expressions):
 
     def _draws(self, dotted: str, package: str, args: Args, known: Mapping[str, Any]) -> None:
         name = dotted.rpartition(".")[2]
-        if package == "sklearn" and name in self.tables.estimators["sklearn_random"] and name[:1].islower():
-            if "random_state" not in args.named:
-                self.change("@rng:numpy", SPECULATIVE)
+        random = package == "sklearn" and name in self.tables.estimators["sklearn_random"]
+        if random and name[:1].islower() and "random_state" not in args.named:
+            self.change("@rng:numpy", SPECULATIVE)
         for generator in known.get("draws", ()):
             if (
                 name in ("rvs", "resample", "bootstrap", "permutation_test")

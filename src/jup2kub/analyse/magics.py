@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 ToPython = Callable[[str], str | None]
 RUNS_HERE = frozenset({"time", "prun", "capture", "mprun", "memit", "lprun"})
+MARK = "\0magic:"
+"""Starts a text that stands, as a statement, where a magic was inlined."""
 RUNS_APART = frozenset({"timeit"})
 SHELL = frozenset({"bash", "sh", "script", "system", "sx", "!", "perl", "ruby", "cmd", "javascript_node"})
 SHOWS = frozenset(
@@ -103,7 +105,7 @@ def _inlined(
     node: ast.stmt, kind: str, name: str, texts: list[str], to_python: ToPython
 ) -> list[ast.stmt] | None:
     line = texts[1] if len(texts) > 1 else ""
-    options, code = _options(line, name)
+    code = _options(line, name)[1]
     body = texts[2] if kind == "run_cell_magic" and len(texts) > 2 else code
     if kind == "run_cell_magic" and name == "timeit" and code:
         body = code + "\n" + body
@@ -120,7 +122,7 @@ def _inlined(
         inner.append(
             ast.Assign(targets=node.targets, value=ast.Constant(value=None), lineno=node.lineno, col_offset=0)
         )
-    marker = ast.Expr(value=ast.Constant(value=("magic", name)))
+    marker = ast.Expr(value=ast.Constant(value=MARK + name))
     if name in RUNS_APART:
         inner = _apart(inner)
     if name == "capture" and kind == "run_cell_magic":

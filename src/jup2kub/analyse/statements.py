@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jup2kub.analyse.calls import Calls
-from jup2kub.analyse.expressions import asks_names
+from jup2kub.analyse.members import asks_names
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, part, union
 
@@ -258,9 +258,12 @@ class Statements(Calls):
 
     def _do_while(self, node: ast.While) -> None:
         self.expr(node.test)
-        self._loop(node.body, node.orelse, 1000.0, lambda: self.expr(node.test) and None)
+        self._loop(node.body, node.orelse, 1000.0, lambda: self._test(node))
         if constant_true(node.test) and not any(isinstance(n, ast.Break) for n in ast.walk(node)):
             self.dead = True
+
+    def _test(self, node: ast.While) -> None:
+        self.expr(node.test)
 
     def _loop(
         self, body: list[ast.stmt], orelse: list[ast.stmt], times: float, bind: Callable[[], None]

@@ -28,7 +28,8 @@ class Code:
     shared: bool = False
     """For a class: its body binds something that instances can change for all."""
     generator: bool = False
-    captured: Names = NONE
+    owner: Code | None = None
+    """For a method: its class."""
 
 
 Role = tuple[Code, str]

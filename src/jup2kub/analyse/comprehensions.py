@@ -1,0 +1,143 @@
+"""Comprehensions and loops: what they bind, how often they turn, what work that is."""
+
+from __future__ import annotations
+
+import ast
+
+from jup2kub.analyse.base import Walk
+from jup2kub.analyse.values import UNKNOWN, Value, holder, part
+
+TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
+DATA_ = ("ndarray", "frame")
+VIEWS_OF_FRAME = frozenset(
+    {"T", "loc", "iloc", "at", "iat", "values", "array", "flat", "real", "imag", "columns", "index"}
+)
+ATOM_ATTRIBUTES = frozenset(
+    {
+        "shape",
+        "size",
+        "ndim",
+        "dtype",
+        "dtypes",
+        "name",
+        "nbytes",
+        "itemsize",
+        "empty",
+        "__name__",
+        "__doc__",
+        "__class__",
+    }
+)
+
+
+class Comprehensions(Walk):
+    """Adds comprehensions to a walk."""
+
+    def _listcomp(self, node: ast.ListComp) -> Value:
+        return self._comprehension("list", node.generators, [node.elt])
+
+    def _setcomp(self, node: ast.SetComp) -> Value:
+        return self._comprehension("set", node.generators, [node.elt])
+
+    def _dictcomp(self, node: ast.DictComp) -> Value:
+        return self._comprehension("dict", node.generators, [node.key, node.value])
+
+    def _generatorexp(self, node: ast.GeneratorExp) -> Value:
+        return self._comprehension("stateful", node.generators, [node.elt])
+
+    def _comprehension(self, kind: str, generators: list[ast.comprehension], parts: list[ast.expr]) -> Value:
+        first = self.consume(generators[0].iter)
+        self.scopes.append({})
+        factor = self.factor
+        self.conditional += 1
+        self.looping += 1
+        for place, generator in enumerate(generators):
+            element = first if place == 0 else self.consume(generator.iter)
+            self.factor *= self.length(generator.iter)
+            self._bind_local(generator.target, element)
+            for test in generator.ifs:
+                self.expr(test)
+        made = [self.passive(p) for p in parts]
+        self.looping -= 1
+        self.conditional -= 1
+        self.spend(0.0)
+        self.factor = factor
+        self.scopes.pop()
+        value = holder(kind, made[-1:])
+        full = len(generators) == 1 and not generators[0].ifs and self.turns(generators[0].iter)
+        plain = Value(value.roots, value.code, None, value.packages, kind, value.atoms, full=full)
+        return (
+            Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
+            if kind == "stateful"
+            else plain
+        )
+
+    def _bind_local(self, target: ast.expr, value: Value) -> None:
+        if isinstance(target, ast.Name):
+            self.scopes[-1][target.id] = value
+        elif isinstance(target, (ast.Tuple, ast.List)):
+            for place, element in enumerate(target.elts):
+                whole = value.items is not None and len(value.items) == len(target.elts)
+                inner = value.items[place] if whole and value.items else part(value)
+                self._bind_local(element.value if isinstance(element, ast.Starred) else element, inner)
+        else:
+            self.expr(target)
+
+    # work
+
+    def length(self, iterable: ast.expr) -> float:
+        """Return how often a loop over `iterable` is presumed to turn."""
+        if (
+            isinstance(iterable, ast.Call)
+            and isinstance(iterable.func, ast.Name)
+            and iterable.func.id == "range"
+        ):
+            numbers = [self.passive(a).text for a in iterable.args]
+            values = [int(t) for t in numbers if t is not None and t.lstrip("-").isdigit()]
+            if len(values) == len(numbers) and values:
+                low, high = (0, values[0]) if len(values) == 1 else values[:2]
+                step = abs(values[2]) if len(values) > 2 and values[2] else 1
+                return float(max(1, abs(high - low) // step))
+            return 1000.0
+        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
+            return float(max(1, len(iterable.elts)))
+        return 30.0
+
+    def turns(self, iterable: ast.expr) -> bool:
+        """Whether a loop over `iterable` surely turns at least once."""
+        if isinstance(iterable, ast.Constant):
+            return bool(iterable.value)
+        if isinstance(iterable, (ast.List, ast.Tuple, ast.Set)):
+            return any(not isinstance(e, ast.Starred) for e in iterable.elts)
+        if isinstance(iterable, ast.Name):
+            return self.peek(iterable.id).full
+        if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
+            name = iterable.func.id
+            if name == "range":
+                return self._range_turns(iterable)
+            if name in TRANSPARENT and iterable.args:
+                return all(self.turns(a) for a in (iterable.args if name == "zip" else iterable.args[:1]))
+        return False
+
+    def _range_turns(self, node: ast.Call) -> bool:
+        texts = [self.peek(a.id).text if isinstance(a, ast.Name) else ast.unparse(a) for a in node.args]
+        if not all(t is not None and t.lstrip("-").isdigit() for t in texts):
+            return False
+        return (
+            len(range(*(int(t or 0) for t in texts))) > 0
+            if 0 < len(texts) < 4 and texts[2:] != ["0"]
+            else False
+        )
+
+    def peek(self, name: str) -> Value:
+        """Return the value of a variable without reading it."""
+        for scope in reversed(self.scopes):
+            if name in scope:
+                return scope[name]
+        return UNKNOWN if self.function is not None else self.space.env.get(name, UNKNOWN)
+
+    def spend(self, seconds: float) -> None:
+        """Add presumed work of one statement or call, times the loops around it."""
+        self.rec.weight += (seconds + 2e-7) * self.factor
+        if self.factor > 1:
+            self.rec.loops = self.rec.loops or self.factor >= 1000 or seconds > 0

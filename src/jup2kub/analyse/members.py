@@ -1,0 +1,56 @@
+"""Small questions about expressions and classes."""
+
+from __future__ import annotations
+
+import ast
+
+from jup2kub.analyse.values import Code, Names, Role, Value
+
+
+def code_value(code: object, role: str) -> Value:
+    """Return the value that holds one piece of code."""
+    return Value(code=frozenset({(code, role)}))  # type: ignore[arg-type]
+
+
+def lookup(value: Value, name: str) -> Value | None:
+    """Return what the classes that `value` holds, or their notebook bases, bind to `name`."""
+    for code, _ in value.code:
+        if name in code.methods:
+            return code.methods[name]
+        for base in code.bases:
+            found = lookup(base, name)
+            if found is not None:
+                return found
+    return None
+
+
+def class_labels(roots: Names) -> Names:
+    """Return the labels of the classes of objects: of a parameter's, `%i'`."""
+    return frozenset(r + "'" if r[0] == "%" and r[-1] != "'" else r for r in roots)
+
+
+def asks_names(node: ast.expr) -> bool:
+    """Whether an expression is `globals()`, `locals()`, `vars()` or `dir()`."""
+    plain = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args
+    return (
+        plain
+        and isinstance(node, ast.Call)
+        and getattr(node.func, "id", "") in ("globals", "locals", "vars", "dir")
+    )
+
+
+def method_role(code: Code, held_as: str, role: str) -> Role:
+    """Return how a function found in a class is held when taken from an object (or class) held as `role`."""
+    names = {ast.unparse(d) for d in getattr(code.node, "decorator_list", [])}
+    if "staticmethod" in names:
+        return (code, held_as)
+    return (code, "bound" if role == "instance" or "classmethod" in names else held_as)
+
+
+def is_property(node: ast.AST) -> bool:
+    """Whether a method is decorated as an attribute that computes."""
+    for decorator in getattr(node, "decorator_list", []):
+        text = ast.unparse(decorator)
+        if text.endswith(("property", ".getter", ".setter")):
+            return True
+    return False

@@ -1,0 +1,113 @@
+"""Summaries: what the body of a function does, relative to its parameters."""
+
+from __future__ import annotations
+
+import ast
+
+from jup2kub.analyse.record import Record
+from jup2kub.analyse.scopes import globals_of, locals_of, parameters
+from jup2kub.analyse.statements import Statements
+from jup2kub.analyse.values import ATOM, Code, Value, union
+
+NOT_OPERATORS = frozenset(
+    {
+        "__init__",
+        "__new__",
+        "__init_subclass__",
+        "__post_init__",
+        "__class_getitem__",
+        "__set_name__",
+        "__prepare__",
+    }
+)
+Def = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
+class Summaries(Statements):
+    """Adds summaries of functions to a walk."""
+
+    def summary(self, code: Code) -> Record:
+        """Return what the body of a function does, in terms of its parameters and of globals as they are now."""
+        world = self.world
+        known = world.memo.get(code)
+        if known is not None and world.fresh(known):
+            return known
+        if code in world.active:
+            world.pending.setdefault(code, Record(whole=False, weight=1.0, loops=True))
+            return world.pending[code]
+        draft = world.draft.get(code)
+        if draft is not None and world.fresh(draft):
+            return draft
+        world.active.append(code)
+        record = self._body(code)
+        if code in world.pending:
+            record.weight, record.loops = max(record.weight, 1.0), True
+            world.pending[code] = record
+            record = self._body(code)
+            record.weight, record.loops = max(record.weight, 1.0), True
+            del world.pending[code]
+        world.active.pop()
+        if not world.active:
+            world.draft.clear()
+            record.whole = True
+        if record.whole:
+            world.memo[code] = record
+        else:
+            world.draft[code] = record
+        return record
+
+    def _body(self, code: Code) -> Record:
+        node = code.node
+        assert isinstance(node, Def)
+        record = Record()
+        walk = type(self)(self.world, self.world.space(code.space), record, code)
+        walk.outer = code.scopes
+        walk.local_names = locals_of(node)
+        walk.global_names = globals_of(node)
+        walk.looping = 0
+        scope: dict[str, Value] = {}
+        for place, argument in enumerate(parameters(node.args)):
+            default = self._default(node.args, argument, code)
+            kind = Value(frozenset({f"%{place}"}), type=None, text=f"\0{place}\0")
+            scope[argument.arg] = (
+                kind
+                if default is None or default.atom
+                else Value(kind.roots | {"^"}, default.code, text=kind.text)
+            )
+        walk.scopes = [scope]
+        if isinstance(node, ast.Lambda):
+            walk.returned.append(walk.passive(node.body))
+        else:
+            walk.block(node.body)
+        ends = walk.exits + ([] if walk.dead else [walk.bound])
+        record.bound = set.intersection(*ends) if ends else set(walk.bound)
+        returned = union(*walk.returned) if walk.returned else ATOM
+        if len(walk.returned) == 1:
+            returned = walk.returned[0]
+        record.returns = self._closed(returned, walk)
+        record.marks = {label: marks for label, marks in record.marks.items() if label[0] != "~"}
+        return record
+
+    def _default(self, args: ast.arguments, argument: ast.arg, code: Code) -> Value | None:
+        positional = [*args.posonlyargs, *args.args]
+        with_default = [
+            *positional[len(positional) - len(args.defaults) :],
+            *(a for a, d in zip(args.kwonlyargs, args.kw_defaults, strict=True) if d),
+        ]
+        return code.defaults[with_default.index(argument)] if argument in with_default else None
+
+    def _closed(self, value: Value, walk: Statements) -> Value:
+        """Add to a returned value all labels that its own may share."""
+        items = tuple(self._closed(v, walk) for v in value.items) if value.items is not None else None
+        roots = frozenset(walk.sharing.expand(value.roots))
+        return Value(
+            roots,
+            value.code,
+            value.library,
+            value.packages,
+            value.type,
+            value.atoms,
+            value.text,
+            items,
+            value.mode,
+        )

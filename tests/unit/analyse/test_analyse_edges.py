@@ -1,0 +1,132 @@
+"""The cells of a notebook are ordered where they must be, and only there."""
+
+from __future__ import annotations
+
+import pytest
+from notebooks_as_text import Analyse, ancestors
+from snippets import load
+
+SNIPPETS = load()
+
+
+@pytest.mark.parametrize("name", SNIPPETS)
+def test_needed_edges_are_there_and_independent_cells_are_free(name: str, graph: Analyse) -> None:
+    needs, free, cells = SNIPPETS[name]
+    found = ancestors(graph(*cells))
+    assert [pair for pair in needs if pair[0] not in found[pair[1]]] == []
+    assert [pair for pair in free if pair[0] in found[pair[1]]] == []
+
+
+def test_a_cell_that_does_not_parse_is_a_barrier(graph: Analyse) -> None:
+    found = graph("a = 1", "b = = 2", "c = 3")
+    assert found.cells[1].unparsed
+    assert ancestors(found)[1] == {0}
+    assert ancestors(found)[2] == {0, 1}
+
+
+def test_an_unknown_magic_is_a_barrier_and_says_so(graph: Analyse) -> None:
+    found = graph("a = 1", "%frobnicate a", "print(2)")
+    assert "frobnicate" in (found.cells[1].barrier or "")
+    assert ancestors(found)[2] == {0, 1}
+
+
+def test_a_name_that_nothing_defines_follows_every_earlier_cell(graph: Analyse) -> None:
+    found = graph("a = 1", "b = 2", "print(mystery)")
+    assert ancestors(found)[2] == {0, 1}
+    assert {e.rule for e in found.edges} == {"J2K151"}
+
+
+def test_a_cell_that_may_raise_binds_only_perhaps(graph: Analyse) -> None:
+    found = graph("x = 1", "x = 2\n1/0", "print(x)", tags={1: "raises-exception"})
+    assert found.cells[1].may_define == {"x"}
+    assert ancestors(found)[2] == {0, 1}
+
+
+def test_local_modules_are_versioned(graph: Analyse) -> None:
+    modules = {"helper": "RATE = 1\ndef rate():\n    return RATE\ndef pure(x):\n    return x + 1\n"}
+    found = graph(
+        "import helper", "helper.RATE = 5", "print(helper.rate())", "print(helper.pure(1))", modules=modules
+    )
+    assert ancestors(found)[2] == {0, 1}
+    assert "@mod:helper" in found.cells[1].certain
+
+
+def test_a_local_function_that_changes_its_argument(graph: Analyse) -> None:
+    modules = {"helper": "def fill(d):\n    d['x'] = 1\n"}
+    found = graph("from helper import fill\nd = {}", "fill(d)", "print(d)", modules=modules)
+    assert "d" in found.cells[1].certain
+
+
+@pytest.mark.parametrize(
+    ("source", "effects"),
+    [
+        ("import requests; r = requests.get('http://x')", {"network"}),
+        ("import subprocess; subprocess.run(['true'])", {"process"}),
+        ("import time; t = time.time()", {"clock"}),
+        ("import random; x = random.random()", {"unseeded"}),
+        ("!ls", {"shell"}),
+        ("%timeit 1 + 1", {"benchmark", "clock"}),
+        ("import pandas as pd; df = pd.read_csv('https://x/y.csv')", {"network"}),
+        ("def f():\n    import requests\n    return requests.get('x')\ny = f()", {"network"}),
+        ("x = 1 + 1", set()),
+    ],
+)
+def test_effects_are_named(source: str, effects: set[str], graph: Analyse) -> None:
+    assert graph(source).cells[0].effects == effects
+
+
+def test_input_is_a_barrier(graph: Analyse) -> None:
+    assert graph("name = input()").cells[0].barrier
+
+
+def test_certain_means_stated_and_unconditional(graph: Analyse) -> None:
+    found = graph("l = []\nx = thing = object()", "l.append(1)", "if x:\n    l.append(2)", "x.frob()")
+    assert found.cells[1].certain == {"l"}
+    assert "l" in found.cells[2].mutates - found.cells[2].certain
+    assert "x" in found.cells[3].mutates - found.cells[3].certain
+
+
+def test_guarded_reads_are_told(graph: Analyse) -> None:
+    found = graph("x = 1", "try:\n    y = x\nexcept NameError:\n    y = 0")
+    assert "x" in found.cells[1].guarded
+
+
+def test_unresolved_calls_are_told(graph: Analyse) -> None:
+    assert graph("mystery(3)").cells[0].opaque == ("mystery(3)",)
+    assert graph("print(len([1]))").cells[0].opaque == ()
+
+
+def test_names_that_share_an_object_form_a_group(graph: Analyse) -> None:
+    found = graph("import numpy as np\na = np.zeros(4); b = a[:2]; c = np.ones(2)")
+    assert found.cells[0].groups == (frozenset({"a", "b"}),)
+
+
+def test_definitions_are_told(graph: Analyse) -> None:
+    source = "import os\nfrom collections import namedtuple\ndef f(): pass\nclass C: pass\ng = lambda: 1\nP = namedtuple('P', 'x')\nx = 1"
+    assert graph(source).cells[0].definitions == {"os", "namedtuple", "f", "C", "g", "P"}
+
+
+def test_work_is_ranked(graph: Analyse) -> None:
+    found = graph(
+        "def slow(n):\n    s = 0\n    for i in range(n):\n        s += i * i\n    return s",
+        "a = slow(10)",
+        "b = 1",
+        "from sklearn.svm import SVC\nm = SVC()\nm.fit([[0], [1]], [0, 1])",
+        "def fib(n):\n    return n if n < 2 else fib(n - 1) + fib(n - 2)",
+        "fib(30)",
+        "import time; time.sleep(2)",
+    )
+    heavy = {i for i, c in found.cells.items() if c.loops}
+    assert heavy == {1, 3, 5, 6}
+    assert found.cells[2].weight < found.cells[1].weight < found.cells[6].weight
+
+
+def test_files_keep_write_after_read(graph: Analyse) -> None:
+    found = graph(
+        "open('a.txt','w').write('1')",
+        "print(open('a.txt').read())",
+        "open('a.txt','w').write('2')",
+        "open('b.txt','w').write('2')",
+    )
+    assert ancestors(found)[2] == {0, 1}
+    assert ancestors(found)[3] == set()
