@@ -19,6 +19,7 @@ import types
 import uuid
 from typing import Any, Callable
 
+from ipykernel.compiler import XCachingCompiler
 from ipykernel.ipkernel import IPythonKernel
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.kernelbase import Kernel as KernelBase
@@ -68,7 +69,7 @@ class ChildKernel(IPythonKernel):
             user_module=self.user_module,
             user_ns=self.user_ns,
             kernel=self,
-            compiler_class=self.compiler_class,
+            compiler_class=getattr(self, "compiler_class", XCachingCompiler),  # a trait since ipykernel 7
         )
         self.shell = shell
         shell.displayhook.session = self.session
