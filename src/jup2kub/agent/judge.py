@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from jup2kub.agent.recipe import shippable
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
@@ -37,35 +38,41 @@ def _history(name: str) -> bool:
 
 
 def judge(cell: CellPlan, facts: Facts) -> Mispredicted | None:
-    """Return what the plan did not know of a cell that ran ahead of its turn; None = it kept to its word."""
+    """Return what the plan did not know of a cell that ran ahead of its turn and nothing can mend; None = nothing.
+
+    Versions that the cell made beyond its plan are no matter of this function: see `beyond`.
+    """
     problem = _surprise(cell, facts)
     if problem is None:
         return None
     return Mispredicted(cell.index, problem, replace(facts, mispredicted=True))
 
 
+def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
+    """Return the names and resources whose versions the cell made although its plan does not say so.
+
+    They are its results too, as long as no later cell has used the version before.
+    """
+    changed = plain(facts.mutated)
+    shared = {n for group in facts.aliases if plain(group) & changed for n in plain(group)}
+    ambient = {n for n in facts.mutated if n.startswith("@")}
+    return frozenset((plain(facts.bound | facts.deleted) | changed | shared | ambient) - cell.writes)
+
+
 def _surprise(cell: CellPlan, facts: Facts) -> str | None:
-    undeclared = plain(facts.bound | facts.deleted) - cell.writes
-    if undeclared:
-        return f"it bound {_list(undeclared)}, which its text does not say"
-    changed = plain(facts.mutated) - cell.writes
-    if changed:
-        return f"it changed {_list(changed)} in place, which its text does not say"
-    shared = {n for group in facts.aliases for n in plain(group) if plain(group) & plain(facts.mutated)}
-    if shared - cell.writes:
-        return f"what it changed is shared with {_list(shared - cell.writes)}"
-    ambient = {n for n in facts.mutated if n.startswith("@")} - cell.writes
-    if ambient:
-        return f"it changed {_list(ambient)} (generators or settings that later cells use)"
+    stuck = {n for n in beyond(cell, facts) if not shippable(n)}
+    if stuck:
+        return f"it changed {listed(stuck)} (state of libraries that later cells use)"
     files = set(facts.files_written) - set(cell.file_writes)
     if files and "*" not in cell.file_writes:
-        return f"it wrote {_list(files)}, which its text does not say"
+        return f"it wrote {listed(files)}, which its text does not say"
     if facts.sticky:
         return f"it left something running: {facts.sticky}"
     return None
 
 
-def _list(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return a few of the names as text."""
     found = sorted(names)
     return ", ".join(found[:4]) + (" …" if len(found) > 4 else "")
 

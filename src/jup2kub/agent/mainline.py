@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Protocol
 
-from jup2kub.agent.judge import Mispredicted, plain
+from jup2kub.agent.judge import Mispredicted, listed, plain
 from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.steps import (
@@ -83,6 +83,8 @@ class MainLine:
         """For each step the earlier ones that were unfinished when it left."""
         self.flying: dict[int, str] = {}
         """Cells that other runs of a sweep wait for, by memo key."""
+        self.begun: set[int] = set()
+        """Cells that have run here or left, in this life."""
         self.failed: set[int] = set()
         self.sticky = ""
 
@@ -119,6 +121,7 @@ class MainLine:
         elif past is not None and past.status == "ok" and not self._outdated(cell):
             await self._again(cell)
         elif self._leaves(cell):
+            self.begun.add(index)
             self.ahead[index] = frozenset(self.out)
             self.out[index] = await self.hands.send(self, cell)
             await self._set_pending(cell, plain(cell.writes) | {n for n in cell.writes if n.startswith("@")})
@@ -216,6 +219,7 @@ class MainLine:
         if isinstance(outcome, Done):
             session.outcomes[index] = outcome.outcome
             session.tell(Told("done", index, "step", seconds=outcome.outcome.seconds))
+            await self._beyond(index, outcome)
         elif isinstance(outcome, Raised):
             await self._raised(index, outcome.outcome)
         elif isinstance(outcome, Mispredicted):
@@ -227,6 +231,23 @@ class MainLine:
             raise StartAgain(f"cell {index}: {wrong.reason}", index, wrong)
         else:
             raise StartAgain(f"cell {index}: {outcome.reason}", index)
+
+    async def _beyond(self, index: int, done: Done) -> None:
+        """Take versions that nobody knew of; if a later cell has used the names, that cell was wrong."""
+        if not done.beyond:
+            return
+        used = next((k for k in sorted(self.begun) if k > index and self._touches(k, done.beyond)), None)
+        if used is not None:
+            facts = replace(self.session.facts[index], mispredicted=True)
+            reason = (
+                f"it changed {listed(done.beyond)}, which its text does not say, and cell {used} had used it"
+            )
+            raise StartAgain(f"cell {index}: {reason}", used, Mispredicted(index, reason, facts))
+        await self._set_pending(self.session.cells[index], done.beyond)
+
+    def _touches(self, index: int, names: frozenset[str]) -> bool:
+        cell = self.session.cells[index]
+        return bool((cell.reads | cell.writes) & names or cell.waits_all or cell.barrier)
 
     async def _raised(self, index: int, outcome: CellOutcome) -> None:
         """An exception of a step is final only after every earlier cell is done, in order."""
@@ -255,6 +276,7 @@ class MainLine:
         else:
             await self.fetch(cell.reads | cell.mutates | cell.deletes)
         session.begin(cell)
+        self.begun.add(index)
         undo = session.undo_folder(index, 0)
         start = time.time()
         session.tell(Told("start", index, "main", seconds=cell.seconds or None))
@@ -307,7 +329,14 @@ class MainLine:
             and session.worth(cell, outcome)
         ):
             limit = None if not repeatable or session.flights is not None else outcome.seconds / 10
-            saved, stuck = await save(session, self.kernel, names, seconds=limit)
+            saved, stuck = await save(
+                session,
+                self.kernel,
+                names,
+                known=(*cell.groups, *facts.aliases),
+                apart=cell.definitions,
+                seconds=limit,
+            )
             facts = replace(
                 facts, unshippable=stuck, sizes={n: v["bytes"] for v in saved for n in v["names"]}
             )

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Callable
 
-from jup2kub.model.plan import CellEdge, CellPlan
+from jup2kub.model.plan import CellEdge
 
 Needs = Mapping[int, tuple[tuple[int, str], ...]]
 """For each cell the versions it reads: (cell that made it, name)."""
@@ -45,11 +45,17 @@ def shippable(name: str) -> bool:
     return not name.startswith("@") or name.startswith(SHIPPED_RESOURCES)
 
 
-def recipe(targets: Iterable[int], needs: Needs, available: Callable[[int, str], bool]) -> tuple[Op, ...]:
+def recipe(
+    targets: Iterable[int],
+    needs: Needs,
+    available: Callable[[int, str], bool],
+    refers: Callable[[int, str], Iterable[int]] = lambda cell, name: (),
+) -> tuple[Op, ...]:
     """Return the acts, in notebook order, after which `targets` find everything they read.
 
     `available(cell, name)` tells whether that version can be loaded; what cannot be is made again by
-    replaying its cell, with all that this cell needs in turn.
+    replaying its cell, with all that this cell needs in turn. `refers(cell, name)`: cells whose definitions a stored
+    version refers to; they are replayed, for definitions travel as source.
     """
     loads: dict[int, set[str]] = {}
     replays: set[int] = set()
@@ -63,20 +69,19 @@ def recipe(targets: Iterable[int], needs: Needs, available: Callable[[int, str],
         for producer, name in needs.get(reader, ()):
             if available(producer, name):
                 loads.setdefault(producer, set()).add(name)
+                again = set(refers(producer, name))
             else:
-                replays.add(producer)
-                todo.append(producer)
+                again = {producer}
+            todo += again - replays
+            replays |= again
     ops = [Op(cell) for cell in replays]
     ops += [Op(cell, frozenset(names)) for cell, names in loads.items() if cell not in replays]
     return tuple(sorted(ops, key=lambda op: op.cell))
 
 
-def adoptable(cell: CellPlan, read_later: frozenset[str]) -> bool:
-    """Return whether loading values can stand for running `cell`.
+def adoptable(read_later: frozenset[str]) -> bool:
+    """Return whether loading values can stand for running a cell, whose versions `read_later` later cells read.
 
-    `read_later`: names of the cell's versions that any later cell reads. Definitions travel as source, and library
-    state has no form to travel in.
+    State inside a library has no form to travel in.
     """
-    return all(shippable(n) for n in read_later if not n.startswith("@file")) and not (
-        cell.definitions & read_later
-    )
+    return all(shippable(n) for n in read_later if not n.startswith("@file"))

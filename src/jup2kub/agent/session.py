@@ -127,10 +127,16 @@ class Session:
         record = self.records.get(cell)
         return record is not None and any(name in v["names"] for v in record["values"])
 
+    def refers(self, cell: int, name: str) -> frozenset[int]:
+        """Return the cells whose definitions the stored version of `name` refers to."""
+        record = self.records.get(cell)
+        entries = record["values"] if record is not None else ()
+        return frozenset(c for v in entries if name in v["names"] for c in v["cells"])
+
     @property
     def off(self) -> frozenset[int]:
         """Cells that the plan lets leave the main line."""
-        return frozenset(i for step in self.plan.steps for i in step.cells)
+        return frozenset(i for step in self.plan.steps if step.kind == "cells" for i in step.cells)
 
     def undo_folder(self, cell: int, attempt: int) -> Path:
         """Return the folder for what the cell is about to overwrite, in this attempt."""
@@ -165,8 +171,8 @@ class Session:
         return replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
 
     def map_loops(self, cell: CellPlan) -> tuple[Mapping[str, Any], ...]:
-        """Return the loops of the notebook that the cell may run as map steps, as the kernel wants them."""
-        return tuple(to_json(loop) for c in self.plan.cells if c.index <= cell.index for loop in c.loops)
+        """Return the loops in the cell's text that may be map steps, as the kernel wants them."""
+        return tuple(to_json(loop) for loop in cell.loops)
 
     def hold(self, cell: int, saved: list[Mapping[str, Any]]) -> None:
         """Note values that the main kernel made and that were saved only for a step to load."""
@@ -228,7 +234,7 @@ class Session:
         return None
 
     def _adoptable(self, cell: CellPlan) -> bool:
-        return adoptable(cell, self.read_later[cell.index])
+        return adoptable(self.read_later[cell.index])
 
     def _recalled(self, key: str, cell: CellPlan) -> Record | None:
         record = self.store.recall(key, lambda seen: still(seen, self.terms.project, self.terms.environ))
@@ -241,7 +247,8 @@ class Session:
             return False
         if not still(record["observed"], self.terms.project, self.terms.environ):
             return False
-        saved = {n for v in record["values"] for n in v["names"]} | set(record["deleted"])
+        loadable = [v for v in record["values"] if cell.index not in v["cells"]]
+        saved = {n for v in loadable for n in v["names"]} | set(record["deleted"])
         return self.read_later[cell.index] <= saved
 
     def adopt(self, cell: CellPlan, record: Record) -> CellOutcome:

@@ -8,16 +8,17 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Union
 
-from jup2kub.agent.judge import Mispredicted, judge, plain
+from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RunCell
-from jup2kub.agent.recipe import Op
+from jup2kub.agent.recipe import Op, shippable
 from jup2kub.agent.session import Record, Session
 from jup2kub.agent.undo import restore
+from jup2kub.kit.graph import Groups
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellError, CellOutcome
@@ -32,6 +33,8 @@ class Done:
 
     outcome: CellOutcome
     record: Record
+    beyond: frozenset[str] = frozenset()
+    """Versions it made that the plan does not know of: good as long as no later cell has used the name."""
 
 
 @dataclass(frozen=True)
@@ -189,27 +192,55 @@ def outcome_of(
 
 
 def to_save(cell: CellPlan, facts: Facts) -> list[str]:
-    """Return the names whose versions the cell made, as planned and as seen; definitions travel as source."""
+    """Return the names whose versions the cell made, as planned and as seen."""
     made = cell.writes | facts.bound | facts.mutated
-    names = plain(made) - facts.deleted - cell.definitions
-    return sorted(names) + sorted(
-        n for n in made if n.startswith(("@rng", "@env", "@cwd", "@sys", "@warn", "@rc:", "@options"))
-    )
+    names = plain(made) - facts.deleted
+    return sorted(names) + sorted(n for n in made if n.startswith("@") and shippable(n) and n[:5] != "@file")
+
+
+def groups_of(names: list[str], known: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Return `names` parted into co-variable groups, given sets of names that may share an object."""
+    joined = Groups({n: n for n in names})
+    for group in known:
+        mine = sorted(set(group) & set(names))
+        for name in mine[1:]:
+            joined.join(mine[0], name)
+    return [sorted(g) for g in joined.members()]
 
 
 async def save(
-    session: Session, kernel: Kernel, names: list[str], *, seconds: float | None = None
+    session: Session,
+    kernel: Kernel,
+    names: list[str],
+    *,
+    known: Iterable[Iterable[str]] = (),
+    apart: Iterable[str] = (),
+    seconds: float | None = None,
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """Save names as one co-variable group into the store; return value entries, and what cannot travel and why.
+    """Save names into the store, all in one file, or if one of them cannot travel by co-variable groups (`known`).
 
-    `seconds`: give up when saving would take longer; None = never.
+    Names in `apart` get files of their own (definitions: a file that refers to them loads only where they are).
+    Returns value entries, and what cannot travel and why. `seconds`: give up when saving would take longer; None =
+    never.
     """
     if not names:
         return [], {}
+    lone = [[n] for n in names if n.startswith("@") or n in apart]
+    values = [n for n in names if not n.startswith("@") and n not in apart]
+    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g], seconds)
+    if len(values) > 1 and set(stuck) & set(values):
+        parted = groups_of(values, known)
+        more, still = await _write(session, kernel, parted, seconds)
+        saved = [*saved, *more]
+        stuck = {**{n: w for n, w in stuck.items() if n not in values}, **still}
+    return saved, stuck
+
+
+async def _write(
+    session: Session, kernel: Kernel, groups: list[list[str]], seconds: float | None
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
     try:
-        ambient = [n for n in names if n.startswith("@")]
-        groups = [g for g in ([n for n in names if not n.startswith("@")], ambient) if g]
         written, stuck = await kernel.save(groups, str(folder))
         saved: list[Mapping[str, Any]] = []
         for value in written:
@@ -232,6 +263,10 @@ class Attempt:
     worker: str
     kernel: Callable[[], Any]
     """Coroutine function that gives the kernel, ready to run the cell."""
+    early: bool = False
+    """Earlier cells were unfinished when it left: if it raises it is tried again, so its files are put back."""
+    keep: Callable[[Kernel], bool] = lambda kernel: False
+    """Takes the kernel over after success, for a cell that goes on in it; False = nobody does."""
 
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
@@ -242,7 +277,10 @@ class Attempt:
         try:
             kernel = await self.kernel()
             result = await execute(session, kernel, cell, undo=undo)
-            return await self._conclude(kernel, result, start, undo)
+            outcome = await self._conclude(kernel, result, start, undo)
+            if isinstance(outcome, Done) and self.keep(kernel):
+                kernel = None
+            return outcome
         except KernelDied as death:
             restore(undo)
             return Lost(death.message, "died")
@@ -270,14 +308,20 @@ class Attempt:
             step=f"cell-{cell.index}",
         )
         if result.status != "ok":
-            restore(undo)
+            if self.early:
+                restore(undo)
             return Raised(outcome)
         wrong = judge(cell, facts)
         if wrong is not None:
             restore(undo)
             return wrong
         began = time.monotonic()
-        saved, stuck = await save(session, kernel, to_save(cell, facts))
+        known = (*cell.groups, *facts.aliases)
+        extra = beyond(cell, facts)
+        names = sorted({*to_save(cell, facts), *(extra - facts.deleted)})
+        saved, stuck = await save(session, kernel, names, known=known, apart=cell.definitions)
+        own = {n for v in saved if cell.index in v["cells"] for n in v["names"]}
+        stuck = {**dict.fromkeys(own, "it is a definition of the cell itself"), **stuck}
         facts = replace(
             facts,
             save_seconds=time.monotonic() - began,
@@ -290,10 +334,10 @@ class Attempt:
                 digests=await kernel.digest(plain(to_save(cell, facts))),
                 files=session.digests_of_files(facts),
             )
-        if set(stuck) & session.read_later[cell.index]:
+        if set(stuck) & (session.read_later[cell.index] | extra):
             restore(undo)
             return Unshippable(stuck, facts)
         record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
         session.learn(cell.index, facts)
         session.settle_files(undo)
-        return Done(outcome, record)
+        return Done(outcome, record, extra)

@@ -14,7 +14,7 @@ from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.mainline import MainLine, StartAgain, Stop
-from jup2kub.agent.recipe import Op, recipe
+from jup2kub.agent.recipe import Op, recipe, shippable
 from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import Attempt, Done, Lost, Outcome, Raised, load, prepare, save
 from jup2kub.engine import events as ev
@@ -44,6 +44,10 @@ class Sent:
     early: bool
     """Earlier cells were unfinished when it left: an exception of it is not final."""
     done: asyncio.Future[Outcome]
+    parked: Kernel | None = None
+    """Its kernel, kept for `successor`."""
+    successor: int | None = None
+    """The cell of the same step that goes on in its kernel."""
     last: Outcome = field(default_factory=lambda: Lost("never started", "died"))
     running: asyncio.Task[None] | None = None
 
@@ -148,11 +152,16 @@ class LocalHands:
         """Take a cell over from the main line; on return the main kernel may go on."""
         reads = cell.reads | cell.mutates | cell.deletes
         needs = {n: p for n, p in line.pending.items() if n in reads}
-        inputs = tuple(line.out[p] for p in sorted(set(needs.values())) if p in line.out)
-        kernel = await self._forked(line, cell, needs) if self.fork else None
+        inputs = [line.out[p] for p in sorted(set(needs.values())) if p in line.out]
+        kernel = self._continued(line, cell)
+        if kernel is None and self.fork:
+            kernel = await self._forked(line, cell, needs)
         if kernel is None:
             kernel = await self._fresh(line, cell)
-        sent = Sent(cell, kernel, inputs, bool(line.out), self._loop.create_future())
+        before = next((s for s in self.sent.values() if s.successor == cell.index), None)
+        if before is not None and before.done not in inputs:
+            inputs.append(before.done)
+        sent = Sent(cell, kernel, tuple(inputs), bool(line.out), self._loop.create_future())
         self.sent[f"cell-{cell.index}"] = sent
         self.apply(ev.MainPassed(cell.index))
         return sent.done
@@ -163,6 +172,25 @@ class LocalHands:
         return max(1, self.session.terms.workers - used)
 
     # -- kernels -------------------------------------------------------------------------------------------------
+
+    def _continued(self, line: MainLine, cell: CellPlan) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
+        """Go on in the kernel of the step's cell before, if that one still runs and lacks nothing that `cell` reads."""
+        step = next(s for s in self.session.plan.steps if cell.index in s.cells)
+        before = [i for i in step.cells if i < cell.index]
+        sent = self.sent.get(f"cell-{before[-1]}") if before else None
+        if sent is None or sent.done.done() or sent.successor is not None:
+            return None
+        chain = set(before)
+        if any(p not in chain and p > before[0] for p, _ in self.session.needs.get(cell.index, ())):
+            return None
+        sent.successor = cell.index
+        mine = sent
+
+        async def ready() -> Kernel:
+            kernel, mine.parked = mine.parked, None
+            return kernel if kernel is not None else await self._replayed(cell)
+
+        return ready
 
     async def _forked(
         self, line: MainLine, cell: CellPlan, needs: dict[str, int]
@@ -205,7 +233,9 @@ class LocalHands:
             await prepare(
                 session,
                 kernel,
-                recipe([cell.index], session.needs, session.available) if ops is None else ops,
+                recipe([cell.index], session.needs, session.available, session.refers)
+                if ops is None
+                else ops,
             )
         except BaseException:
             await kernel.close()
@@ -222,12 +252,12 @@ class LocalHands:
                 return True
             made, outcome = session.cells[producer], session.outcomes.get(producer)
             cheap = outcome is None or (outcome.seconds < 0.5 and made.repeatable)
-            if cheap or name.startswith("@") or name in made.definitions or name in line.pending:
+            if cheap or not shippable(name) or name in made.definitions or name in line.pending:
                 return False
             dear.setdefault(producer, set()).add(name)
             return True
 
-        ops = recipe([cell.index], session.needs, available)
+        ops = recipe([cell.index], session.needs, available, session.refers)
         for producer, names in dear.items():
             saved, stuck = await save(session, line.kernel, sorted(names))
             if stuck:
