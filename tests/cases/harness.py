@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from jup2kub.cli.main import main
 
 from .loader import Case, Pair, closure, write_case
@@ -80,7 +82,7 @@ def run(case: Case, how: Configuration, folder: Path) -> list[Result]:
         if code != 0 or not target.exists():
             found.append(Result("refused", f"exit code {code}\n{err}"))
             continue
-        got = outputs(json.loads(target.read_text()), project)
+        got = outputs(nbformat.read(target, as_version=4), project)
         found.append(_compare(case, expected, {"outputs": got, "files": files(project)}))
     return found
 
