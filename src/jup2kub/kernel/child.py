@@ -78,6 +78,7 @@ class Child:
         self.definitions = Definitions()
         self.seeds = ambient.Seeds()
         self.tap = Tap()
+        self.files: Files
         self.marks: Marks
         self.shell: Shell
         self.observer: Observer
@@ -93,7 +94,8 @@ class Child:
         sys.stderr = Stream("stderr", 2, self.marks)
         self.shell = Shell(argv, self.publish)
         self.shell.ip.ast_transformers.append(self.tap)
-        self.observer = Observer(Files(), self.tap, self.seeds)
+        self.files = Files()
+        self.observer = Observer(self.files, self.tap, self.seeds)
         os.register_at_fork(before=self.flush, after_in_child=self._forked)
         name_cells_of(hello.get("names_of") or os.getpid())
         forks.end_with_parent()
@@ -198,6 +200,7 @@ class Child:
             workers=request.get("workers", 1),
             tap=ShellTap(self),
             check=Ambient(name.partition(":")[2] for name in self.seeds.seeded),
+            fork=self._fork_quietly,
             may_fork=lambda: not forks.why_not(),
         )
         for name, value in (request.get("map_settings") or {}).items():
@@ -206,6 +209,11 @@ class Child:
             self.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
         maps.install(self.shell.namespace, settings)
         self.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
+
+    def _fork_quietly(self) -> int:
+        # A child process of a map step is the kernel's doing, not an effect of the cell.
+        with self.files.deaf():
+            return os.fork()
 
     def do_load(self, request: Request, fds: list[int]) -> Reply:
         """Bind the values of a file; names that start with ``@`` are resources."""

@@ -15,6 +15,7 @@ import sys
 import sysconfig
 import tempfile
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 JOURNAL = "journal"
@@ -63,7 +64,7 @@ class Files:
         self._quiet = _quiet_prefixes()
         self._temporary = os.path.abspath(tempfile.gettempdir()) + os.sep
         self._active = False
-        self._pid = os.getpid()
+        self._copies = 0
         self._undo: str | None = None
         self._journaled: dict[str, int | None] = {}
         self._project = ""
@@ -87,7 +88,6 @@ class Files:
     def begin(self, project: str, undo: str | None) -> None:
         """Listen from now on. `project`: absolute folder. `undo`: folder for pre-images of files in it; None = keep none."""
         self.clear()
-        self._pid = os.getpid()
         self._project = os.path.abspath(project).rstrip(os.sep) + os.sep
         self._undo, self._journaled = undo, {}
         if undo:
@@ -97,7 +97,24 @@ class Files:
     def end(self) -> None:
         """Stop listening."""
         self._active = False
+        if self._undo:
+            self._add_of_children(os.path.join(self._undo, JOURNAL))
         self._undo = None
+
+    def _add_of_children(self, journal: str) -> None:
+        # Processes that the cell has forked off write into the same journal.
+        with contextlib.suppress(OSError, ValueError), open(journal, "rb") as file:
+            for line in file:
+                self.written[json.loads(line.decode("utf-8", "surrogateescape"))["path"]] = None
+
+    @contextlib.contextmanager
+    def deaf(self) -> Iterator[None]:
+        """Not hear what the kernel itself does while a cell runs."""
+        active, self._active = self._active, False
+        try:
+            yield
+        finally:
+            self._active = active
 
     def named(self, paths: Any) -> list[str]:
         """Return `paths` relative to the project folder where they lie inside it."""
@@ -113,7 +130,7 @@ class Files:
         return any(not p.startswith((self._project, self._temporary)) for p in self.written)
 
     def _hook(self, event: str, args: tuple[Any, ...]) -> None:
-        if not self._active or os.getpid() != self._pid:
+        if not self._active:
             return
         if event == "open":
             self._guarded(self._open, args)
@@ -284,7 +301,8 @@ class Files:
         assert self._undo is not None
         status = os.stat(full)
         self._journaled[full] = None
-        name = str(len(os.listdir(self._undo)))
+        self._copies += 1
+        name = f"{os.getpid()}.{self._copies}"
         copy = os.path.join(self._undo, name)
         linked = False
         if gone:

@@ -320,6 +320,57 @@ def test_files_of_a_killed_cell_are_put_back(tmp_path: Path) -> None:
     restore(tmp_path / "never made")
 
 
+def test_files_written_by_forked_children_are_told_and_put_back(tmp_path: Path) -> None:
+    project, undo = tmp_path / "project", tmp_path / "undo"
+    project.mkdir()
+    (project / "old").write_text("old")
+
+    async def body(run: Line) -> None:
+        source = "import os\npid = os.fork()\nif not pid:\n    open('old', 'w').write('x'); open('new', 'w').close(); os._exit(0)\n_ = os.waitpid(pid, 0)"
+        result = await run(source, undo=str(undo))
+        assert set(result.facts.files_written) == {"old", "new"}
+        assert "process" in result.facts.effects
+
+    with_kernel(project, body)
+    restore(undo)
+    assert [p.name for p in project.iterdir()] == ["old"]
+    assert (project / "old").read_text() == "old"
+
+
+def test_numpys_generator_is_known_to_be_seeded_or_not_in_the_cell_that_imports_it(tmp_path: Path) -> None:
+    async def body(run: Line) -> None:
+        assert (await run("import numpy as np; np.random.rand(3000)")).seeded == frozenset()
+        assert (await run("np.random.rand(3); np.random.shuffle([1, 2])")).seeded == frozenset()
+        fork = await run.fork()
+        assert await run.value("np.random.rand()") != await fork.value("np.random.rand()")
+        assert (await run("np.random.seed(0)")).seeded == {"@rng:numpy"}
+        await fork.kernel.close()
+
+    with_kernel(tmp_path, body)
+    with_kernel(tmp_path, other)
+
+
+async def other(run: Line) -> None:
+    assert (await run("import numpy as np; np.random.seed(0)")).seeded == {"@rng:numpy"}
+    fork = await run.fork()
+    assert await run.value("np.random.rand()") == await fork.value("np.random.rand()")
+    await fork.kernel.close()
+
+
+def test_helpers_of_tqdm_and_joblib_do_not_forbid_forks(tmp_path: Path) -> None:
+    async def body(run: Line) -> None:
+        result = await run(
+            "from tqdm import tqdm; from joblib import Parallel, delayed\n"
+            "for i in tqdm(range(2)): pass\nParallel(n_jobs=2)(delayed(abs)(i) for i in range(4))"
+        )
+        assert not result.facts.sticky
+        fork = await run.fork()
+        assert await fork.value("sum(Parallel(n_jobs=2)(delayed(abs)(i) for i in range(4)))") == 6
+        await fork.kernel.close()
+
+    with_kernel(tmp_path, body)
+
+
 def test_a_kernel_that_does_not_start_says_why(tmp_path: Path) -> None:
     launch = replace(find("python3", cwd=str(tmp_path)), argv=("/usr/bin/env", "-i", "false"))
     with pytest.raises(EnvironmentProblem) as caught:
