@@ -1,0 +1,76 @@
+"""`python -m benchmarks`: run the cases, print the tables, write docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks import cases, notebooks, real, report
+from benchmarks.measure import Broken, Times, repeat
+
+PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the options."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Measure against nbclient and papermill."
+    )
+    parser.add_argument("--quick", action="store_true", help="one repetition; writes nothing")
+    parser.add_argument(
+        "--only", nargs="+", default=[], metavar="KEY", help="cases: a, b1, c, … or `real`; writes nothing"
+    )
+    parser.add_argument(
+        "--notebooks", nargs="+", default=[], metavar="NAME", help="of the real ones, only these"
+    )
+    parser.add_argument("--repeat", type=int, default=5, metavar="N", help="repetitions (default: 5)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the page there, whatever was chosen")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure; return 1 if a promise is not kept."""
+    options = parser().parse_args(argv)
+    repetitions = 1 if options.quick else options.repeat
+    load = os.getloadavg()[0]
+    if load > 0.5:
+        print(f"the machine is busy (load {load:.1f}): the times mean little", file=sys.stderr)
+    keys = [k for k in options.only if k != "real"]
+    measured: list[tuple[cases.Case, Times]] = []
+    rows: list[real.Row] = []
+    with tempfile.TemporaryDirectory(prefix="jup2kub-bench-") as name:
+        try:
+            if keys or not options.only:
+                measured = speed(keys, Path(name), repetitions)
+            if "real" in options.only or not options.only:
+                rows = real.measure(Path(name) / "real", options.notebooks)
+        except Broken as error:
+            print(f"broken: {error}", file=sys.stderr)
+            return 2
+    print(report.speed(measured) if measured else "", report.real(rows) if rows else "", sep="\n\n")
+    target = options.out or (None if options.quick or options.only or options.notebooks else PAGE)
+    if target:
+        report.save(target, report.page(repetitions, load, measured, rows))
+    kept = all(t.same and g.met(t) for c, t in measured for g in c.goals) and all(r.equal for r in rows)
+    return 0 if kept else 1
+
+
+def speed(keys: Sequence[str], folder: Path, repetitions: int) -> list[tuple[cases.Case, Times]]:
+    """Measure the chosen cases, and say how each went at once."""
+    second = round(notebooks.rounds_per_second())
+    measured = []
+    for case in cases.chosen(second, keys):
+        times = repeat(case.contenders, folder / case.key, repetitions)
+        measured.append((case, times))
+        verdict = "met" if times.same and all(g.met(times) for g in case.goals) else "NOT MET"
+        said = ", ".join(f"{c.name} {times.of(c.name):.2f} s" for c in case.contenders)
+        print(f"{case.key}: {case.title}: {said}: {verdict}", file=sys.stderr, flush=True)
+    return measured
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,102 @@
+"""The tables, as Markdown."""
+
+from __future__ import annotations
+
+import os
+import platform
+import statistics
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+from benchmarks.cases import Case
+from benchmarks.measure import Times
+from benchmarks.real import Row
+
+VALIDATION_GOAL = 0.05
+
+
+def speed(measured: Sequence[tuple[Case, Times]]) -> str:
+    """Return the table of the cases, a line for each goal."""
+    lines = [
+        "| | what | times (median ± half the spread) | promise | measured | |",
+        "|---|---|---|---|---|---|",
+    ]
+    for case, times in measured:
+        text = ", ".join(
+            f"{c.name} {times.of(c.name):.2f} ± {times.spread(c.name):.2f} s" for c in case.contenders
+        )
+        for number, goal in enumerate(case.goals):
+            sign = "≥" if goal.at_least else "≤"
+            verdict = "met" if goal.met(times) else "**not met**"
+            if not times.same:
+                verdict = "**not the same outputs**"
+            left = f"{case.key} | {case.title} | {text}" if number == 0 else " | | "
+            promise = f"{goal.text} {sign} {goal.bound:g} {goal.unit}"
+            lines.append(f"| {left} | {promise} | {goal.value(times):.2f} {goal.unit} | {verdict} |")
+    return "\n".join(lines)
+
+
+def real(rows: Sequence[Row]) -> str:
+    """Return the table of the real notebooks, and what it says."""
+    lines = [
+        "| notebook | code cells | same answer | nbclient | first run | speed-up | with a profile | speed-up | off-loaded | between cells |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        same = "yes" if row.equal else f"**no: {row.counts.get('different', 0)} differ**"
+        own = row.counts.get("nondeterministic", 0)
+        same += f" ({own} vary by themselves)" if own else ""
+        lines.append(
+            f"| {row.name} | {row.cells} | {same} | {row.nbclient:.1f} s | {row.first:.1f} s | "
+            f"{row.nbclient / row.first:.2f}× | {row.learned:.1f} s | {row.nbclient / row.learned:.2f}× | "
+            f"{row.steps} | {row.between:.1%} |"
+        )
+    if not rows:
+        return "No notebooks were measured."
+    good = sum(r.equal for r in rows)
+    cheap = sum(r.between <= VALIDATION_GOAL for r in rows)
+    middle = statistics.median(r.nbclient / r.learned for r in rows)
+    lines += [
+        "",
+        f"{good} of {len(rows)} give the same answer; median speed-up {middle:.2f}× with a profile; "
+        f"{cheap} of {len(rows)} spend at most {VALIDATION_GOAL:.0%} of a serial run between cells, where values are "
+        "validated (the share holds all other bookkeeping too).",
+    ]
+    return "\n".join(lines)
+
+
+def cores() -> int:
+    """Return the cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """Return one line about this machine and the tools."""
+    tools = ", ".join(f"{name} {version(name)}" for name in ("jup2kub", "nbclient", "papermill", "ipykernel"))
+    return f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}; {tools}."
+
+
+def page(repetitions: int, load: float, measured: Sequence[tuple[Case, Times]], rows: Sequence[Row]) -> str:
+    """Return the whole page. `load`: the machine's load average before anything was run."""
+    return f"""# Measured
+
+Written by `make bench`; do not edit. {machine()} Load before the start: {load:.1f}.
+
+Every time is that of a whole process as a user starts it. The tools take turns, in one session, each from a fresh
+folder and (if nothing else is said) a store that knows nothing; {repetitions} repetitions, medians. Ratios hold for
+this machine; run it on yours. What a notebook says is compared between the tools in every repetition.
+
+## Speed
+
+{speed(measured)}
+
+## Notebooks as scientists write them
+
+{real(rows)}
+"""
+
+
+def save(path: Path, text: str) -> None:
+    """Write the page."""
+    path.write_text(text, encoding="utf-8")
