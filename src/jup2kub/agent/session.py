@@ -174,6 +174,11 @@ class Session:
         """Return the loops in the cell's text that may be map steps, as the kernel wants them."""
         return tuple(to_json(loop) for loop in cell.loops)
 
+    def distrust(self, cell: int) -> None:
+        """Use the cell's record no more."""
+        self.records.pop(cell, None)
+        self.untrusted.add(cell)
+
     def hold(self, cell: int, saved: list[Mapping[str, Any]]) -> None:
         """Note values that the main kernel made and that were saved only for a step to load."""
         before = self.records.get(cell) or {"values": [], "deleted": [], "held": True}

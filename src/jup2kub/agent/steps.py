@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Callable, Union
 
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
-from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RunCell
+from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.recipe import Op, shippable
 from jup2kub.agent.session import Record, Session
 from jup2kub.agent.undo import restore
+from jup2kub.errors import StoreProblem
 from jup2kub.kit.graph import Groups
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
@@ -77,8 +78,12 @@ def blob_paths(session: Session, record: Record, names: frozenset[str]) -> list[
 async def load(session: Session, kernel: Kernel, producer: int, names: frozenset[str]) -> None:
     """Bind the versions of `names` that cell `producer` made in `kernel`."""
     record = session.records[producer]
-    for path, wanted in blob_paths(session, record, names):
-        await kernel.load(str(path), wanted)
+    try:
+        for path, wanted in blob_paths(session, record, names):
+            await kernel.load(str(path), wanted)
+    except (RequestFailed, StoreProblem) as problem:
+        session.distrust(producer)
+        raise Unloadable(producer, problem) from problem
     gone = sorted(names & set(record["deleted"]))
     if gone:
         await kernel.drop(gone)
@@ -93,6 +98,14 @@ async def prepare(session: Session, kernel: Kernel, ops: tuple[Op, ...]) -> None
                 raise ReplayFailed(op.cell, result)
         else:
             await load(session, kernel, op.cell, op.names)
+
+
+class Unloadable(Exception):
+    """A stored version cannot be loaded; its record is not used any more."""
+
+    def __init__(self, cell: int, problem: Exception) -> None:
+        super().__init__(f"what cell {cell} made cannot be loaded ({problem}); it is made again")
+        self.cell = cell
 
 
 class ReplayFailed(Exception):
@@ -284,7 +297,7 @@ class Attempt:
         except KernelDied as death:
             restore(undo)
             return Lost(death.message, "died")
-        except ReplayFailed as failure:
+        except (ReplayFailed, Unloadable) as failure:
             return Lost(str(failure), "died")
         except asyncio.CancelledError:
             if kernel is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import random
 from collections.abc import Callable, Coroutine
@@ -14,9 +15,20 @@ from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.mainline import MainLine, StartAgain, Stop
-from jup2kub.agent.recipe import Op, recipe, shippable
+from jup2kub.agent.recipe import recipe, shippable
 from jup2kub.agent.session import Session, Told
-from jup2kub.agent.steps import Attempt, Done, Lost, Outcome, Raised, load, prepare, save
+from jup2kub.agent.steps import (
+    Attempt,
+    Done,
+    Lost,
+    Outcome,
+    Raised,
+    ReplayFailed,
+    Unloadable,
+    load,
+    prepare,
+    save,
+)
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.state import advance
@@ -50,6 +62,12 @@ class Sent:
     """The cell of the same step that goes on in its kernel."""
     last: Outcome = field(default_factory=lambda: Lost("never started", "died"))
     running: asyncio.Task[None] | None = None
+
+
+def _pass_on(sent: Sent, task: asyncio.Task[None]) -> None:
+    """Let a fault of this program reach the main line instead of leaving it waiting."""
+    if not task.cancelled() and task.exception() is not None and not sent.done.done():
+        sent.done.set_exception(task.exception() or RuntimeError())
 
 
 def available_memory() -> int:
@@ -99,6 +117,7 @@ class LocalHands:
         if isinstance(command, ev.Dispatch) and command.task != MAIN:
             sent = self.sent[command.task]
             sent.running = asyncio.ensure_future(self._attempt(command, sent))
+            sent.running.add_done_callback(functools.partial(_pass_on, sent))
         elif isinstance(command, ev.Abandon) and command.task != MAIN:
             running = self.sent[command.task].running if command.task in self.sent else None
             if running is not None and running is not asyncio.current_task():
@@ -157,7 +176,7 @@ class LocalHands:
         if kernel is None and self.fork:
             kernel = await self._forked(line, cell, needs)
         if kernel is None:
-            kernel = await self._fresh(line, cell)
+            kernel = await self._fresh(line, cell, inputs)
         before = next((s for s in self.sent.values() if s.successor == cell.index), None)
         if before is not None and before.done not in inputs:
             inputs.append(before.done)
@@ -225,25 +244,25 @@ class LocalHands:
 
         return ready
 
-    async def _replayed(self, cell: CellPlan, ops: tuple[Op, ...] | None = None) -> Kernel:
+    async def _replayed(self, cell: CellPlan) -> Kernel:
         """Return a fresh kernel that has loaded and replayed what the cell reads."""
+        session = self.session
         kernel = await Kernel.start(self.launch)
         try:
-            session = self.session
-            await prepare(
-                session,
-                kernel,
-                recipe([cell.index], session.needs, session.available, session.refers)
-                if ops is None
-                else ops,
-            )
+            ops = recipe([cell.index], session.needs, session.available, session.refers)
+            await prepare(session, kernel, ops)
         except BaseException:
             await kernel.close()
             raise
         return kernel
 
-    async def _fresh(self, line: MainLine, cell: CellPlan) -> Callable[[], Coroutine[Any, Any, Kernel]]:
-        """Save what the main kernel holds and would be dear to make again; the rest is replayed."""
+    async def _fresh(
+        self, line: MainLine, cell: CellPlan, inputs: list[asyncio.Future[Outcome]]
+    ) -> Callable[[], Coroutine[Any, Any, Kernel]]:
+        """Save what the main kernel holds and would be dear to make again; the rest is replayed.
+
+        Steps whose values will be loaded are added to `inputs`.
+        """
         session = self.session
         dear: dict[int, set[str]] = {}
 
@@ -260,10 +279,10 @@ class LocalHands:
         ops = recipe([cell.index], session.needs, available, session.refers)
         for producer, names in dear.items():
             saved, stuck = await save(session, line.kernel, sorted(names))
-            if stuck:
-                return lambda: self._replayed(cell)
-            session.hold(producer, saved)
-        return lambda: self._replayed(cell, ops)
+            if not stuck:
+                session.hold(producer, saved)
+        inputs += [line.out[op.cell] for op in ops if op.cell in line.out and line.out[op.cell] not in inputs]
+        return lambda: self._replayed(cell)
 
     async def stop(self) -> None:
         """Abandon every step; what they wrote is put back."""
@@ -300,6 +319,10 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
             if again.wrong is not None:
                 session.forget(again.wrong, in_order)
                 replan()
+        except (Unloadable, ReplayFailed) as failure:
+            session.tell(Told("note", text=str(failure)))
+            if isinstance(failure, ReplayFailed):
+                in_order = failure.cell if in_order is None else min(in_order, failure.cell)
         except KernelDied as death:
             if life == LIVES - 1:
                 raise
