@@ -269,7 +269,7 @@ class Libraries(Expressions):
         if kind == "same":
             return args.values[0] if args.values else Value(library=dotted)
         if kind == "plots":
-            return Value(frozenset({"~figure"}), type="plot", packages=packages)
+            return Value(type="plot", packages=packages)
         if entry.get("displays"):
             return self.display("display", args)
         if entry.get("updates_display"):

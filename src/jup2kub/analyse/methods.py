@@ -8,7 +8,7 @@ import re
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
-from jup2kub.analyse.record import CERTAIN, SPECULATIVE
+from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Value, part
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
@@ -60,6 +60,9 @@ FILE_METHODS = frozenset(
     ]
 )
 MAYBE_FILE = frozenset({"to_json", "to_html", "to_latex", "to_markdown", "to_string", "save", "dump"})
+
+
+KNOWN_TYPES = frozenset({"list", "dict", "set", "defaultdict", "data", "frame", "ndarray", "tuple"})
 
 
 class Methods(BuiltinCalls):
@@ -135,36 +138,36 @@ class Methods(BuiltinCalls):
                 type=base.type if known or base.type == "dict" else None,
                 code=base.code if shallow else frozenset(),
             )
+        if name in ("tolist", "to_list") and base.type == "ndarray":
+            return Value(type="list", packages=packages)
         value = part(base) if name in ("get", "values", "items", "xs", "__getitem__") else base
         roots = value.roots.union(*(v.roots for v in args.values[1:] if name == "get"))
         kept = base.type if known else "list" if name in ("keys",) else None
         atoms = base.atoms and base.type in ("dict", "list")
         return Value(roots, value.code, None, packages, "atom" if atoms and name == "get" else kept, atoms)
 
+    def _fits_itself(self, base: Value) -> bool:
+        """Whether a fit changes the model alone, nothing that it was given."""
+        known = [self.tables.packages.get(p) for p in base.packages]
+        return any(k is not None and k.get("fits_itself") for k in known)
+
     def _mutator(self, base: Value, name: str, kind: str, args: Args, node: ast.Call) -> Value:
-        known = base.type in (
-            "list",
-            "dict",
-            "set",
-            "defaultdict",
-            "data",
-            "frame",
-            "ndarray",
-            "tuple",
-        ) or bool(base.packages)
+        known = base.type in KNOWN_TYPES or bool(base.packages)
         if base.type == "frame" and name == "add":
             return Value(packages=base.packages, type="frame")
         self._escape_all(args)
-        self.mutate(
-            base.roots,
-            CERTAIN if known or name in ("append", "extend", "update", "add", "fit") else SPECULATIVE,
-        )
+        strength = CERTAIN if known or name in ("append", "extend", "update", "add", "fit") else SPECULATIVE
+        assert isinstance(node.func, ast.Attribute)
+        if kind != "fit" or not self._fits_itself(base):
+            self.mutate(base.roots, strength)
+        elif isinstance(node.func.value, ast.Name):
+            for label in base.roots:
+                self.rec_mark(label, CONDITIONAL if self.conditional else strength)
         if name not in self.tables.methods["mutate_shares_nothing"]:
             held = args.all
             if name in ("extend", "update", "extendleft"):
                 held = [part(v) for v in args.values] + list(args.named.values()) + args.rest
             self.store(base, *held)
-            assert isinstance(node.func, ast.Attribute)
             self.enrich(node.func.value, *held)
         if kind == "fit":
             self.spend(self._fit_weight(base))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
+from jup2kub.analyse.control import Control
 from jup2kub.analyse.record import Record
 from jup2kub.analyse.scopes import globals_of, locals_of, parameters
-from jup2kub.analyse.statements import Statements
 from jup2kub.analyse.values import ATOM, Code, Value, union
+from jup2kub.analyse.world import Kinds
 
 NOT_OPERATORS = frozenset(
     {
@@ -23,40 +25,41 @@ NOT_OPERATORS = frozenset(
 Def = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
-class Summaries(Statements):
+class Summaries(Control):
     """Adds summaries of functions to a walk."""
 
-    def summary(self, code: Code) -> Record:
-        """Return what the body of a function does, in terms of its parameters and of globals as they are now."""
+    def summary(self, code: Code, kinds: Kinds = ()) -> Record:
+        """Return what the body of a function does, in terms of its parameters and of globals as they are now.
+
+        `kinds`: types of the parameters where they are arrays or frames: for them it is known what a copy shares.
+        """
         world = self.world
-        known = world.memo.get(code)
+        key = (code, kinds)
+        known = world.memo.get(key)
         if known is not None and world.fresh(known):
             return known
-        if code in world.active:
-            world.pending.setdefault(code, Record(whole=False, weight=1.0, loops=True))
-            return world.pending[code]
-        draft = world.draft.get(code)
+        if key in world.active:
+            world.pending.setdefault(key, Record(whole=False, weight=1.0, loops=True))
+            return world.pending[key]
+        draft = world.draft.get(key)
         if draft is not None and world.fresh(draft):
             return draft
-        world.active.append(code)
-        record = self._body(code)
-        if code in world.pending:
+        world.active.append(key)
+        record = self._body(code, kinds)
+        if key in world.pending:
             record.weight, record.loops = max(record.weight, 1.0), True
-            world.pending[code] = record
-            record = self._body(code)
+            world.pending[key] = record
+            record = self._body(code, kinds)
             record.weight, record.loops = max(record.weight, 1.0), True
-            del world.pending[code]
+            del world.pending[key]
         world.active.pop()
         if not world.active:
             world.draft.clear()
             record.whole = True
-        if record.whole:
-            world.memo[code] = record
-        else:
-            world.draft[code] = record
+        (world.memo if record.whole else world.draft)[key] = record
         return record
 
-    def _body(self, code: Code) -> Record:
+    def _body(self, code: Code, kinds: Kinds) -> Record:
         node = code.node
         assert isinstance(node, Def)
         record = Record()
@@ -69,6 +72,8 @@ class Summaries(Statements):
         for place, argument in enumerate(parameters(node.args)):
             default = self._default(node.args, argument, code)
             kind = Value(frozenset({f"%{place}"}), type=None, text=f"\0{place}\0")
+            if place < len(kinds) and kinds[place] is not None:
+                kind = replace(kind, type=kinds[place])
             scope[argument.arg] = (
                 kind
                 if default is None or default.atom
@@ -96,7 +101,7 @@ class Summaries(Statements):
         ]
         return code.defaults[with_default.index(argument)] if argument in with_default else None
 
-    def _closed(self, value: Value, walk: Statements) -> Value:
+    def _closed(self, value: Value, walk: Control) -> Value:
         """Add to a returned value all labels that its own may share."""
         items = tuple(self._closed(v, walk) for v in value.items) if value.items is not None else None
         roots = frozenset(walk.sharing.expand(value.roots))

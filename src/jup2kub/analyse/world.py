@@ -9,6 +9,9 @@ from jup2kub.analyse.annotations import Annotations
 from jup2kub.analyse.record import Record
 from jup2kub.analyse.values import Code, Names, Role, Value
 
+Kinds = tuple[str | None, ...]
+"""Types of the arguments of a call; None = any."""
+
 
 class Sharing:
     """Which labels may share a mutable object: a partition from which a rebound name leaves."""
@@ -67,11 +70,11 @@ class World:
     counts: dict[int, int] = field(default_factory=dict)
     """Execution count of a top-to-bottom run -> cell."""
     current: int = 0
-    memo: dict[Code, Record] = field(default_factory=dict)
-    draft: dict[Code, Record] = field(default_factory=dict)
+    memo: dict[tuple[Code, Kinds], Record] = field(default_factory=dict)
+    draft: dict[tuple[Code, Kinds], Record] = field(default_factory=dict)
     """Records made while a recursion was being followed: good until it ends."""
-    active: list[Code] = field(default_factory=list)
-    pending: dict[Code, Record] = field(default_factory=dict)
+    active: list[tuple[Code, Kinds]] = field(default_factory=list)
+    pending: dict[tuple[Code, Kinds], Record] = field(default_factory=dict)
     lists_subclasses: bool = False
     """The notebook asks a class for its subclasses: defining one changes it."""
     log_files: list[str] = field(default_factory=list)

@@ -15,7 +15,17 @@ from notebooks_as_text import Analyse, ancestors
 from snippets import load
 
 SNIPPETS = load()
-SHELL_BOUND = {"outhist", "out2", "outnone", "outalias", "display_", "figure_obj", "plots", "timeitleak"}
+SHELL_BOUND = {
+    "outhist",
+    "out2",
+    "outnone",
+    "outalias",
+    "display_",
+    "figure_obj",
+    "plots",
+    "timeitleak",
+    "reprclass",
+}
 """They need the kernel's own numbering of cells or its display, or print times."""
 
 
