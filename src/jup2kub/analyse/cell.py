@@ -7,10 +7,8 @@ import ast
 from jup2kub.analyse.kernelcalls import KernelCalls
 from jup2kub.analyse.magics import MARK
 from jup2kub.analyse.record import CERTAIN, Record
-from jup2kub.analyse.values import ATOM, UNKNOWN, Value
+from jup2kub.analyse.values import UNKNOWN, Value
 from jup2kub.analyse.world import Space
-
-STDLIB_PATHS = frozenset({"__future__"})
 
 
 class Cell(KernelCalls):
@@ -39,7 +37,7 @@ class Cell(KernelCalls):
             self._bind_import(alias.asname or alias.name.partition(".")[0], value)
 
     def _do_importfrom(self, node: ast.ImportFrom) -> None:
-        module = "." * 0 + (node.module or "")
+        module = node.module or ""
         if node.level and self.space.label:
             base = self.space.label[5:].split(".")
             module = ".".join([*base[: max(0, len(base) - node.level)], *([module] if module else [])])
@@ -162,6 +160,3 @@ def surely_something(value: Value, node: ast.expr) -> bool:
     ):
         return True
     return value.type in ("frame", "ndarray")
-
-
-__all__ = ["ATOM", "Cell", "last_value", "surely_something"]

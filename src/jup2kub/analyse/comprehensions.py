@@ -8,26 +8,6 @@ from jup2kub.analyse.base import Walk
 from jup2kub.analyse.values import UNKNOWN, Value, holder, part
 
 TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
-DATA_ = ("ndarray", "frame")
-VIEWS_OF_FRAME = frozenset(
-    {"T", "loc", "iloc", "at", "iat", "values", "array", "flat", "real", "imag", "columns", "index"}
-)
-ATOM_ATTRIBUTES = frozenset(
-    {
-        "shape",
-        "size",
-        "ndim",
-        "dtype",
-        "dtypes",
-        "name",
-        "nbytes",
-        "itemsize",
-        "empty",
-        "__name__",
-        "__doc__",
-        "__class__",
-    }
-)
 
 
 class Comprehensions(Walk):

@@ -8,9 +8,6 @@ from jup2kub.analyse import paths
 from jup2kub.analyse.hazards import rule_of
 from jup2kub.model.flow import CellFlow, Edge
 
-EVERYTHING = "@everything"
-"""Marks, among the reads of a cell, a name that nothing defines."""
-
 
 def edges(cells: Mapping[int, CellFlow], depends_on_all: Mapping[int, str]) -> tuple[Edge, ...]:
     """Return the edges between cells, in order of target, source and name, without those a barrier implies.

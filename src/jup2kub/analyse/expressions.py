@@ -11,7 +11,6 @@ from jup2kub.analyse.members import asks_names, class_labels, code_value, is_pro
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, held, holder, part, union
 
-TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
 DATA = ("ndarray", "frame")
 VIEWS_OF_FRAME = frozenset(
     {"T", "loc", "iloc", "at", "iat", "values", "array", "flat", "real", "imag", "columns", "index"}

@@ -12,7 +12,7 @@ from jup2kub.analyse.cell import Cell as CellWalk
 from jup2kub.analyse.cell import last_value, surely_something
 from jup2kub.analyse.edges import edges
 from jup2kub.analyse.magics import inline
-from jup2kub.analyse.record import CERTAIN, CONDITIONAL, Record
+from jup2kub.analyse.record import CERTAIN, Record
 from jup2kub.analyse.values import Value
 from jup2kub.analyse.world import World
 from jup2kub.model.facts import Profile
@@ -150,7 +150,7 @@ def _generators(world: World, record: Record) -> None:
         if label not in world.seeded:
             record.marks.pop(label, None)
             record.reads.discard(label)
-            if label not in record.assigned and CONDITIONAL is not None:
+            if label not in record.assigned:
                 record.effects.add("unseeded")
     world.seeded |= {n for n in record.assigned if n.startswith("@rng:")}
 
@@ -224,6 +224,3 @@ def _settings(world: World, cells: dict[int, CellFlow]) -> None:
             reads |= libraries
         if reads != cell.reads:
             cells[index] = replace(cell, reads=reads)
-
-
-__all__ = ["Value", "analyse"]

@@ -95,8 +95,6 @@ class KernelCalls(Functions):
             if line.strip() not in ("inline", "", "--list"):
                 self.world.figures = True
                 self.change("@lib:matplotlib")
-            else:
-                self.change("@rc:matplotlib") if False else None
             return True
         if name == "config":
             self.change("@rc:matplotlib" if "InlineBackend" in line else "@lib:builtins")
