@@ -165,6 +165,11 @@ class Kernel:
         reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
         return list(reply["saved"]), dict(reply["unshippable"])
 
+    async def show(self, names: Iterable[str]) -> dict[str, Any]:
+        """Return the value of each of `names` that is bound: a JSON scalar, or else its text."""
+        reply = await self._ask("show", names=sorted(names))
+        return dict(reply["values"])
+
     async def digest(self, names: Iterable[str] | None = None) -> dict[str, str]:
         """Return a digest of the value of each of `names`; default: all of the notebook's."""
         reply = await self._ask("digest", names=None if names is None else sorted(names))

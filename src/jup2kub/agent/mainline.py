@@ -7,6 +7,7 @@ has come back. Names whose versions are still out are *pending* and absent from 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 from collections.abc import Iterable
@@ -14,10 +15,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from jup2kub.agent.judge import Mispredicted, listed, plain
-from jup2kub.agent.kernel import Kernel, KernelDied
+from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
+    Keep,
     Outcome,
     Raised,
     ReplayFailed,
@@ -25,7 +27,6 @@ from jup2kub.agent.steps import (
     execute,
     load,
     outcome_of,
-    save,
     to_save,
 )
 from jup2kub.agent.undo import restore
@@ -83,6 +84,8 @@ class MainLine:
         """For each step the earlier ones that were unfinished when it left."""
         self.flying: dict[int, str] = {}
         """Cells that other runs of a sweep wait for, by memo key."""
+        self.saving: list[asyncio.Task[None]] = []
+        """Commits under way in copies of the kernel."""
         self.begun: set[int] = set()
         """Cells that have run here or left, in this life."""
         self.failed: set[int] = set()
@@ -102,6 +105,7 @@ class MainLine:
                 continue
             await self._turn(cell)
         await self._look(wait=tuple(self.out))
+        await self.saved()
         if self.session.terms.digests:
             await self._fetch(set(self.pending))
         if self.session.terms.collect:
@@ -312,39 +316,52 @@ class MainLine:
         self._fail(cell.index, outcome)
 
     async def _keep(self, cell: CellPlan, outcome: CellOutcome, facts: Facts) -> None:
-        """Commit what is worth keeping: heavy cells if saving is cheap, and whatever would not repeat."""
+        """Commit what is worth keeping: heavy cells, and whatever would not repeat."""
         session, index = self.session, cell.index
         token = secrets.token_hex(8)
-        names = to_save(cell, facts)
         if session.terms.digests:
-            digests = await self.kernel.digest(plain(names))
+            digests = await self.kernel.digest(plain(to_save(cell, facts)))
             outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
         session.outcomes[index] = outcome
         repeatable = session.repeatable(cell, facts)
         if not repeatable:
             session.keys.executed(index, token)
-        if (
-            outcome.status == "ok"
-            and (not repeatable or outcome.seconds >= WORTH_SAVING)
-            and session.worth(cell, outcome)
-        ):
-            limit = None if not repeatable or session.flights is not None else outcome.seconds / 10
-            saved, stuck = await save(
-                session,
-                self.kernel,
-                names,
-                known=(*cell.groups, *facts.aliases),
-                apart=cell.definitions,
-                seconds=limit,
-            )
-            facts = replace(
-                facts, unshippable=stuck, sizes={n: v["bytes"] for v in saved for n in v["names"]}
-            )
-            if not set(stuck) & session.read_later[index]:
-                session.commit(cell, outcome, facts, saved, token)
-        self._land(index)
         session.learn(index, facts)
+        worth = not repeatable or outcome.seconds >= WORTH_SAVING or index in self.flying
+        if outcome.status == "ok" and worth and session.worth(cell, outcome):
+            await self._commit(cell, outcome, facts, token)
+        else:
+            self._land(index)
         session.tell(Told("done", index, "main", seconds=outcome.seconds))
+
+    async def _commit(self, cell: CellPlan, outcome: CellOutcome, facts: Facts, token: str) -> None:
+        """Save in a copy of the kernel while this one goes on; where there can be no copy, wait."""
+        names = to_save(cell, facts)
+        job = Keep(self.session, cell, outcome, facts, token, self.session.surroundings(facts))
+        copy: Kernel | None = None
+        if names and not self.sticky and self.session.terms.fork:
+            with contextlib.suppress(ForkRefused):
+                copy = await self.kernel.fork()
+        if copy is None:
+            await job.commit(self.kernel, names)
+            self._land(cell.index)
+        else:
+            self.saving.append(asyncio.ensure_future(self._aside(job, copy, names)))
+
+    async def _aside(self, job: Keep, copy: Kernel, names: list[str]) -> None:
+        try:
+            await asyncio.wait_for(job.commit(copy, names), max(1.0, job.outcome.seconds))
+        except (asyncio.TimeoutError, KernelDied):
+            copy.kill()
+        finally:
+            self._land(job.cell.index)
+            await copy.close()
+
+    async def saved(self) -> None:
+        """Wait for what is being saved."""
+        if self.saving:
+            await asyncio.gather(*self.saving)
+            self.saving.clear()
 
     async def _again(self, cell: CellPlan) -> None:
         """Replay a finished cell in a new main kernel; its outputs stand."""

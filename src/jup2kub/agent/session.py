@@ -31,6 +31,8 @@ Record = Mapping[str, Any]
 ACTS = frozenset({"network", "process", "device", "outside", "shell"})
 """Effects that are announced before and never repeated by themselves."""
 WORLD = frozenset({"network", "device", "outside"})
+IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:")
+"""Settings that importing a library may move."""
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
 
 
@@ -167,8 +169,16 @@ class Session:
         return {name: file_digest(self.terms.project / name) for name in facts.files_written}
 
     def facts_of(self, cell: CellPlan, result: CellResult) -> Facts:
-        """Return what was seen of an execution, without generators that nothing has seeded: they carry no promise."""
-        return replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
+        """Return what was seen of an execution.
+
+        Settings that moved while the cell imported libraries are the libraries' own doing: whoever imports them has
+        them too.
+        """
+        facts = replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
+        if facts.imports:
+            own = {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and n not in cell.writes}
+            facts = replace(facts, mutated=facts.mutated - own)
+        return facts
 
     def map_loops(self, cell: CellPlan) -> tuple[Mapping[str, Any], ...]:
         """Return the loops in the cell's text that may be map steps, as the kernel wants them."""
@@ -275,11 +285,25 @@ class Session:
         """Return whether the cell would do the same again, as planned and as seen."""
         return cell.repeatable and not (facts.effects & UNREPEATABLE) and not facts.files_written
 
-    def commit(
-        self, cell: CellPlan, outcome: CellOutcome, facts: Facts, saved: list[Mapping[str, Any]], token: str
-    ) -> Record:
-        """Make the result durable; whoever was first wins, and its record is returned."""
+    def surroundings(self, facts: Facts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        """Return, right after a cell, the files it wrote and what it was seen to depend on, for its record."""
         files = post_images(self.terms.project, facts.files_written, self.store)
+        return files, observe(facts, self.terms.project, self.terms.environ)
+
+    def commit(
+        self,
+        cell: CellPlan,
+        outcome: CellOutcome,
+        facts: Facts,
+        saved: list[Mapping[str, Any]],
+        token: str,
+        around: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None,
+    ) -> Record:
+        """Make the result durable; whoever was first wins, and its record is returned.
+
+        `around`: the `surroundings` if they may have changed since. Raises Interrupted after a cancel.
+        """
+        files, observed = around or self.surroundings(facts)
         record = {
             "cell": cell.index,
             "run": self.terms.run,
@@ -292,13 +316,13 @@ class Session:
             "files": files,
             "deleted": sorted(facts.deleted),
             "facts": to_json(facts),
-            "observed": observe(facts, self.terms.project, self.terms.environ),
+            "observed": observed,
             "committed": time.time(),
         }
         slot = self.store.next_generation(self.slot(cell.index))
         won, winner = self.store.commit(slot, record)
         if won:
-            self.store.remember(record["key"], slot, record["observed"])
+            self.store.remember(record["key"], slot, observed)
         if winner is None or winner["status"] == "cancelled":
             raise Interrupted("J2K601", "the run was cancelled", "start it again with `jup2kub run`")
         self.records[cell.index] = winner

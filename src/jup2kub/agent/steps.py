@@ -228,29 +228,26 @@ async def save(
     *,
     known: Iterable[Iterable[str]] = (),
     apart: Iterable[str] = (),
-    seconds: float | None = None,
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     """Save names into the store, all in one file, or if one of them cannot travel by co-variable groups (`known`).
 
     Names in `apart` get files of their own (definitions: a file that refers to them loads only where they are).
-    Returns value entries, and what cannot travel and why. `seconds`: give up when saving would take longer; None =
-    never.
-    """
+    Returns value entries, and what cannot travel and why."""
     if not names:
         return [], {}
     lone = [[n] for n in names if n.startswith("@") or n in apart]
     values = [n for n in names if not n.startswith("@") and n not in apart]
-    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g], seconds)
+    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g])
     if len(values) > 1 and set(stuck) & set(values):
         parted = groups_of(values, known)
-        more, still = await _write(session, kernel, parted, seconds)
+        more, still = await _write(session, kernel, parted)
         saved = [*saved, *more]
         stuck = {**{n: w for n, w in stuck.items() if n not in values}, **still}
     return saved, stuck
 
 
 async def _write(
-    session: Session, kernel: Kernel, groups: list[list[str]], seconds: float | None
+    session: Session, kernel: Kernel, groups: list[list[str]]
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
     try:
@@ -264,6 +261,35 @@ async def _write(
         return saved, stuck
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Keep:
+    """The commit of a cell that the main line ran."""
+
+    session: Session
+    cell: CellPlan
+    outcome: CellOutcome
+    facts: Facts
+    token: str
+    around: tuple[Mapping[str, Any], Mapping[str, Any]]
+    """Its surroundings when it ended."""
+
+    async def commit(self, kernel: Kernel, names: list[str]) -> None:
+        """Save and commit, unless something that later cells read cannot travel."""
+        session, index = self.session, self.cell.index
+        known = (*self.cell.groups, *self.facts.aliases)
+        began = time.monotonic()
+        saved, stuck = await save(session, kernel, names, known=known, apart=self.cell.definitions)
+        facts = replace(
+            self.facts,
+            unshippable=stuck,
+            sizes={n: v["bytes"] for v in saved for n in v["names"]},
+            save_seconds=time.monotonic() - began,
+        )
+        if not set(stuck) & session.read_later[index]:
+            session.commit(self.cell, self.outcome, facts, saved, self.token, self.around)
+        session.learn(index, facts)
 
 
 @dataclass

@@ -82,8 +82,8 @@ def available_memory() -> int:
 class LocalHands:
     """Carries out what the state machine commands, and tells it what happened."""
 
-    def __init__(self, session: Session, launch: Launch) -> None:
-        self.session, self.launch = session, launch
+    def __init__(self, session: Session, launch: Launch, names_of: int) -> None:
+        self.session, self.launch, self.names_of = session, launch, names_of
         self.fork = session.terms.fork
         self.sent: dict[str, Sent] = {}
         self.again: StartAgain | None = None
@@ -247,7 +247,7 @@ class LocalHands:
     async def _replayed(self, cell: CellPlan) -> Kernel:
         """Return a fresh kernel that has loaded and replayed what the cell reads."""
         session = self.session
-        kernel = await Kernel.start(self.launch)
+        kernel = await Kernel.start(self.launch, names_of=self.names_of)
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers)
             await prepare(session, kernel, ops)
@@ -304,8 +304,9 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
     Raises KernelDied when the main kernel cannot be kept alive.
     """
     in_order: int | None = None
+    first = kernel.pid
     for life in range(LIVES):
-        hands = LocalHands(session, launch)
+        hands = LocalHands(session, launch, first)
         line = MainLine(session, hands, kernel, in_order)
         try:
             await line.drive()
@@ -328,10 +329,13 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
                 raise
             session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
         finally:
+            for task in line.saving:
+                task.cancel()
+            await asyncio.gather(*line.saving, return_exceptions=True)
             line.land_all()
             await hands.stop()
             await kernel.close()
-        kernel = await Kernel.start(launch)
+        kernel = await Kernel.start(launch, names_of=first)
     raise EnvironmentProblem(
         "J2K405", "the main kernel was lost too often", "see the last cell that was running, and its memory"
     )

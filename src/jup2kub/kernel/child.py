@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import functools
+import hashlib
 import importlib.util
 import json
 import os
@@ -104,6 +105,7 @@ class Child:
             "ipykernel": ipykernel_version,
             "pid": os.getpid(),
             "xxh3": importlib.util.find_spec("xxhash") is not None,
+            "packages": installed(),
             "mark": self.mark(),
         }
 
@@ -257,6 +259,15 @@ class Child:
             return self.shell.call(lambda: ambient.get(name))
         return self.shell.namespace[name]
 
+    def do_show(self, request: Request, fds: list[int]) -> Reply:
+        """Reply the values of names as JSON where they have it exactly, else their text."""
+        shown = {}
+        for name in request["names"]:
+            if name in self.shell.namespace:
+                value = self.shell.namespace[name]
+                shown[name] = value if type(value) in (bool, int, float, str, type(None)) else repr(value)
+        return {"values": shown}
+
     def do_digest(self, request: Request, fds: list[int]) -> Reply:
         """Reply the digest of each name's value; default: all of the notebook's."""
         namespace = self.shell.namespace
@@ -317,6 +328,17 @@ class Child:
         self.seeds.renew()
         forks.renew_loop(self.shell.loop)
         forks.end_with_parent()
+
+
+def installed() -> str:
+    """Return a digest of the distributions that can be imported: the names of their metadata folders have versions."""
+    found = set()
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            found.update(
+                n for n in os.listdir(folder or ".") if n.endswith((".dist-info", ".egg-info", ".egg-link"))
+            )
+    return hashlib.sha256("\n".join(sorted(found)).encode()).hexdigest()
 
 
 def name_cells_of(pid: int) -> None:
