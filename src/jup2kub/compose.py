@@ -84,6 +84,8 @@ class Execution:
     """Digest of every file that was written, as the run left it; None = removed. Taken for `verify` only."""
     values: Mapping[str, Any] = field(default_factory=dict)
     """Last values of the variables that were wanted: as JSON, or else their text."""
+    validation_seconds: float = 0.0
+    """Spent by all kernels on finding out what the cells changed."""
 
 
 def default_store() -> Path:
@@ -229,6 +231,7 @@ async def execute_async(
         loop.time() - began,
         session.left_files,
         session.collected,
+        session.validation_seconds,
     )
 
 

@@ -18,7 +18,13 @@ def verify(settings: Settings, tell: Callable[[Told], None]) -> certify.Certific
     """Run the notebook three times and compare. The folder is afterwards as the planned run left it."""
     with tempfile.TemporaryDirectory(prefix="jup2kub-verify-") as folder:
         serial = replace(
-            settings, plan="serial", offload="none", workers=1, store=Path(folder), fresh=True, keep_going=True
+            settings,
+            plan="serial",
+            offload="none",
+            workers=1,
+            store=Path(folder),
+            fresh=True,
+            keep_going=True,
         )
         tell(Told("note", text="first sequential run"))
         first = execute(serial, tell, Proof(digests=True, undo=True))
@@ -26,6 +32,7 @@ def verify(settings: Settings, tell: Callable[[Told], None]) -> certify.Certific
         second = execute(serial, tell, Proof(digests=True, undo=True))
     tell(Told("note", text="the planned run"))
     planned = execute(replace(settings, fresh=True, keep_going=True), tell, Proof(digests=True))
+    runs = {"first": first, "second": second, "planned": planned}
     plan = planned.plan
     return certify.compare(
         _execution(first),
@@ -40,6 +47,7 @@ def verify(settings: Settings, tell: Callable[[Told], None]) -> certify.Certific
             "steps": [to_json(s) for s in plan.steps],
         },
         versions={"jup2kub": __version__, "machine": platform.machine(), "system": platform.system()},
+        timings={"validation_seconds": {name: run.validation_seconds for name, run in runs.items()}},
     )
 
 

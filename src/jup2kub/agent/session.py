@@ -328,6 +328,12 @@ class Session:
         self.records[cell.index] = winner
         return winner
 
+    @property
+    def validation_seconds(self) -> float:
+        """Seconds that kernels of this run have spent on finding out what cells changed."""
+        here = (i for i, outcome in self.outcomes.items() if not outcome.from_store)
+        return sum(self.facts[i].validation_seconds for i in here if i in self.facts)
+
     def learn(self, cell: int, facts: Facts) -> None:
         """Keep what was seen of a cell, for this run and for later plans."""
         self.facts[cell] = facts

@@ -140,7 +140,8 @@ def report(options: argparse.Namespace, done: Execution, target: Path, seconds: 
     if failed:
         explain_failure(done)
     common.say(
-        f"{len(done.outcomes)} cells in {common.duration(seconds)}: {len(steps)} as steps, {len(kept)} kept from the store"
+        f"{len(done.outcomes)} cells in {common.duration(seconds)}: {len(steps)} as steps, {len(kept)} kept from the store, "
+        f"{common.duration(done.validation_seconds)} of validation"
     )
     if options.json:
         common.result(
@@ -150,6 +151,7 @@ def report(options: argparse.Namespace, done: Execution, target: Path, seconds: 
                     "run": done.run,
                     "state": "failed" if failed else "done",
                     "seconds": round(seconds, 3),
+                    "validation_seconds": round(done.validation_seconds, 3),
                     "steps": sorted(o.index for o in steps),
                     "kept": sorted(o.index for o in kept),
                 }

@@ -104,6 +104,7 @@ class Observer:
 
     def begin(self, namespace: dict[str, Any], request: dict[str, Any]) -> None:
         """Take down the state before a cell; `request` as in the protocol."""
+        entered = time.perf_counter()
         self.tap.stores.clear()
         self._names = {n: Identity(namespace[n]) for n in own_names(namespace)}
         self._silent = bool(request.get("silent"))
@@ -120,10 +121,12 @@ class Observer:
                 _reset_peak()
         self.files.begin(request.get("project") or os.getcwd(), request.get("undo"))
         self._cpu, self._start = _cpu(), time.perf_counter()
+        self._looking = self._start - entered
 
     def end(self, namespace: dict[str, Any], raised: bool, pending: bool) -> dict[str, Any]:
         """Return the facts as fields of `model.facts.Facts`; of a silent run only `bound`, `deleted` and costs."""
-        seconds, cpu = time.perf_counter() - self._start, _cpu() - self._cpu
+        ended = time.perf_counter()
+        seconds, cpu = ended - self._start, _cpu() - self._cpu
         self.files.end()
         bound = self._bound(namespace)
         facts: dict[str, Any] = {
@@ -151,6 +154,7 @@ class Observer:
             effects.add("unseeded")
         facts["effects"] = sorted(effects)
         facts["sticky"] = self._left(pending)
+        facts["validation_seconds"] = self._looking + time.perf_counter() - ended
         return facts
 
     def _bound(self, namespace: dict[str, Any]) -> set[str]:

@@ -31,6 +31,8 @@ class Facts:
     imports: Tuple[str, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    validation_seconds: float = 0.0
+    """Spent before and after the cell on taking down what it changes; no part of `seconds`."""
     peak_bytes: int = 0
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of what the cell made, per name, as saved."""
