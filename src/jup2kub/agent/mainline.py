@@ -7,7 +7,7 @@ has come back. Names whose versions are still out are *pending* and absent from 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import secrets
 import time
 from collections.abc import Iterable
@@ -15,11 +15,11 @@ from dataclasses import replace
 from typing import Protocol
 
 from jup2kub.agent.judge import Mispredicted, listed, plain
-from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
+from jup2kub.agent.keeping import Keep, Keeper
+from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
-    Keep,
     Outcome,
     Raised,
     ReplayFailed,
@@ -44,8 +44,14 @@ class Hands(Protocol):
     def may_send(self, cell: CellPlan) -> bool:
         """Return whether there is any point in sending the cell away now."""
 
-    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome]:
-        """Take the cell over; on return the main kernel may go on."""
+    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
+        """Take the cell over; on return the main kernel may go on.
+
+        None = it cannot leave: it needs something that only the main kernel has.
+        """
+
+    def at_home(self, cell: int, name: str) -> bool:
+        """Return whether the version of `name` that `cell` made lives in a step's kernel and cannot leave it."""
 
     def waits(self, waiting: bool) -> None:
         """The main line begins or stops to wait: while it waits its core is free."""
@@ -84,8 +90,7 @@ class MainLine:
         """For each step the earlier ones that were unfinished when it left."""
         self.flying: dict[int, str] = {}
         """Cells that other runs of a sweep wait for, by memo key."""
-        self.saving: list[asyncio.Task[None]] = []
-        """Commits under way in copies of the kernel."""
+        self.keeper = Keeper()
         self.begun: set[int] = set()
         """Cells that have run here or left, in this life."""
         self.failed: set[int] = set()
@@ -105,9 +110,9 @@ class MainLine:
                 continue
             await self._turn(cell)
         await self._look(wait=tuple(self.out))
-        await self.saved()
+        await self.keeper.finish()
         if self.session.terms.digests:
-            await self._fetch(set(self.pending))
+            await self.fetch(n for n, p in self.pending.items() if not self.hands.at_home(p, n))
         if self.session.terms.collect:
             await self.fetch(self.session.terms.collect)
             self.session.collected = await self.kernel.show(self.session.terms.collect)
@@ -124,13 +129,39 @@ class MainLine:
             await self._set_pending(cell, record_names(record))
         elif past is not None and past.status == "ok" and not self._outdated(cell):
             await self._again(cell)
-        elif self._leaves(cell):
-            self.begun.add(index)
-            self.ahead[index] = frozenset(self.out)
-            self.out[index] = await self.hands.send(self, cell)
-            await self._set_pending(cell, plain(cell.writes) | {n for n in cell.writes if n.startswith("@")})
-        else:
+        elif not await self._send(cell):
             await self._here(cell)
+
+    async def _send(self, cell: CellPlan) -> bool:
+        """Send the cell away as a step, or to the home of a value it reads; return False if it must run here."""
+        index = cell.index
+        if not self._leaves(cell) and not await self._away(cell):
+            return False
+        unfinished = frozenset(self.out)
+        future = await self.hands.send(self, cell)
+        if future is None:
+            return False
+        self.begun.add(index)
+        self.ahead[index], self.out[index] = unfinished, future
+        await self._set_pending(cell, cell.writes)
+        return True
+
+    async def _away(self, cell: CellPlan) -> bool:
+        """Return whether the cell reads something that cannot leave the kernel of a step.
+
+        Raises StartAgain if it would have to be in two places.
+        """
+        everything = bool(cell.barrier or cell.waits_all)
+        reads = (
+            set(self.pending)
+            if everything
+            else (cell.reads | cell.mutates | cell.deletes) & set(self.pending)
+        )
+        await self._look(wait=sorted({self.pending[n] for n in reads}))
+        away = {p for n in reads for p in [self.pending[n]] if self.hands.at_home(p, n)}
+        if away and everything:
+            raise StartAgain(f"cell {cell.index} needs everything, and some values live elsewhere", min(away))
+        return bool(away)
 
     async def _others(self, cell: CellPlan) -> bool:
         """In a sweep: wait for another run that computes the same; return whether there was one."""
@@ -229,10 +260,13 @@ class MainLine:
         elif isinstance(outcome, Mispredicted):
             raise StartAgain(f"cell {index}: {outcome.reason}", index, outcome)
         elif isinstance(outcome, Unshippable):
+            session.outcomes[index] = outcome.outcome
+            session.learn(index, outcome.facts)
+            session.hold(index, outcome.saved)
             names = ", ".join(f"{n} ({why})" for n, why in sorted(outcome.names.items()))
-            facts = replace(outcome.facts, mispredicted=False)
-            wrong = Mispredicted(index, f"what it made cannot leave its kernel: {names}", facts)
-            raise StartAgain(f"cell {index}: {wrong.reason}", index, wrong)
+            session.tell(
+                Told("note", index, "step", text=f"its kernel stays, for it cannot give away {names}")
+            )
         else:
             raise StartAgain(f"cell {index}: {outcome.reason}", index)
 
@@ -323,45 +357,17 @@ class MainLine:
             digests = await self.kernel.digest(plain(to_save(cell, facts)))
             outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
         session.outcomes[index] = outcome
-        repeatable = session.repeatable(cell, facts)
-        if not repeatable:
-            session.keys.executed(index, token)
+        observed = session.observe(facts)
+        session.executed(cell, facts, token, observed)
         session.learn(index, facts)
-        worth = not repeatable or outcome.seconds >= WORTH_SAVING or index in self.flying
+        once = not session.repeats(cell, facts) or bool(facts.files_written)
+        worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
         if outcome.status == "ok" and worth and session.worth(cell, outcome):
-            await self._commit(cell, outcome, facts, token)
+            job = Keep(session, cell, outcome, facts, token, session.surroundings(facts))
+            await self.keeper.keep(job, self.kernel, not self.sticky, functools.partial(self._land, index))
         else:
             self._land(index)
         session.tell(Told("done", index, "main", seconds=outcome.seconds))
-
-    async def _commit(self, cell: CellPlan, outcome: CellOutcome, facts: Facts, token: str) -> None:
-        """Save in a copy of the kernel while this one goes on; where there can be no copy, wait."""
-        names = to_save(cell, facts)
-        job = Keep(self.session, cell, outcome, facts, token, self.session.surroundings(facts))
-        copy: Kernel | None = None
-        if names and not self.sticky and self.session.terms.fork:
-            with contextlib.suppress(ForkRefused):
-                copy = await self.kernel.fork()
-        if copy is None:
-            await job.commit(self.kernel, names)
-            self._land(cell.index)
-        else:
-            self.saving.append(asyncio.ensure_future(self._aside(job, copy, names)))
-
-    async def _aside(self, job: Keep, copy: Kernel, names: list[str]) -> None:
-        try:
-            await asyncio.wait_for(job.commit(copy, names), max(1.0, job.outcome.seconds))
-        except (asyncio.TimeoutError, KernelDied):
-            copy.kill()
-        finally:
-            self._land(job.cell.index)
-            await copy.close()
-
-    async def saved(self) -> None:
-        """Wait for what is being saved."""
-        if self.saving:
-            await asyncio.gather(*self.saving)
-            self.saving.clear()
 
     async def _again(self, cell: CellPlan) -> None:
         """Replay a finished cell in a new main kernel; its outputs stand."""

@@ -50,12 +50,14 @@ def recipe(
     needs: Needs,
     available: Callable[[int, str], bool],
     refers: Callable[[int, str], Iterable[int]] = lambda cell, name: (),
+    has: Callable[[int, str], bool] = lambda cell, name: False,
 ) -> tuple[Op, ...]:
     """Return the acts, in notebook order, after which `targets` find everything they read.
 
     `available(cell, name)` tells whether that version can be loaded; what cannot be is made again by
     replaying its cell, with all that this cell needs in turn. `refers(cell, name)`: cells whose definitions a stored
-    version refers to; they are replayed, for definitions travel as source.
+    version refers to; they are replayed, for definitions travel as source. `has(cell, name)`: that version is in the
+    kernel already.
     """
     loads: dict[int, set[str]] = {}
     replays: set[int] = set()
@@ -67,6 +69,8 @@ def recipe(
             continue
         seen.add(reader)
         for producer, name in needs.get(reader, ()):
+            if has(producer, name):
+                continue
             if available(producer, name):
                 loads.setdefault(producer, set()).add(name)
                 again = set(refers(producer, name))

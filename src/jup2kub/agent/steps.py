@@ -56,9 +56,13 @@ class Lost:
 
 @dataclass(frozen=True)
 class Unshippable:
-    """The cell ran, but what it made cannot leave its kernel."""
+    """The cell ran, but some of what it made cannot leave its kernel, which stays as the home of these values."""
 
+    outcome: CellOutcome
     names: Mapping[str, str]
+    """What cannot leave, and why."""
+    saved: list[Mapping[str, Any]]
+    """Entries of what can."""
     facts: Facts
 
 
@@ -263,35 +267,6 @@ async def _write(
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class Keep:
-    """The commit of a cell that the main line ran."""
-
-    session: Session
-    cell: CellPlan
-    outcome: CellOutcome
-    facts: Facts
-    token: str
-    around: tuple[Mapping[str, Any], Mapping[str, Any]]
-    """Its surroundings when it ended."""
-
-    async def commit(self, kernel: Kernel, names: list[str]) -> None:
-        """Save and commit, unless something that later cells read cannot travel."""
-        session, index = self.session, self.cell.index
-        known = (*self.cell.groups, *self.facts.aliases)
-        began = time.monotonic()
-        saved, stuck = await save(session, kernel, names, known=known, apart=self.cell.definitions)
-        facts = replace(
-            self.facts,
-            unshippable=stuck,
-            sizes={n: v["bytes"] for v in saved for n in v["names"]},
-            save_seconds=time.monotonic() - began,
-        )
-        if not set(stuck) & session.read_later[index]:
-            session.commit(self.cell, self.outcome, facts, saved, self.token, self.around)
-        session.learn(index, facts)
-
-
 @dataclass
 class Attempt:
     """One try of one off-loaded cell."""
@@ -304,8 +279,8 @@ class Attempt:
     """Coroutine function that gives the kernel, ready to run the cell."""
     early: bool = False
     """Earlier cells were unfinished when it left: if it raises it is tried again, so its files are put back."""
-    keep: Callable[[Kernel], bool] = lambda kernel: False
-    """Takes the kernel over after success, for a cell that goes on in it; False = nobody does."""
+    keep: Callable[[Kernel, Outcome], bool] = lambda kernel, outcome: False
+    """Takes the kernel over, for a cell that goes on in it; False = nobody does."""
 
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
@@ -317,7 +292,7 @@ class Attempt:
             kernel = await self.kernel()
             result = await execute(session, kernel, cell, undo=undo)
             outcome = await self._conclude(kernel, result, start, undo)
-            if isinstance(outcome, Done) and self.keep(kernel):
+            if self.keep(kernel, outcome):
                 kernel = None
             return outcome
         except KernelDied as death:
@@ -374,8 +349,8 @@ class Attempt:
                 files=session.digests_of_files(facts),
             )
         if set(stuck) & (session.read_later[cell.index] | extra):
-            restore(undo)
-            return Unshippable(stuck, facts)
+            session.settle_files(undo)
+            return Unshippable(outcome, stuck, saved, facts)
         record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
         session.learn(cell.index, facts)
         session.settle_files(undo)

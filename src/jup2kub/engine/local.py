@@ -25,15 +25,18 @@ from jup2kub.agent.steps import (
     Raised,
     ReplayFailed,
     Unloadable,
+    Unshippable,
     load,
     prepare,
     save,
 )
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
+from jup2kub.engine.homes import Home, Origin
 from jup2kub.engine.state import advance
 from jup2kub.engine.tasks import MAIN, State, initial
 from jup2kub.errors import EnvironmentProblem
+from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
 QUEUED = 4
@@ -51,11 +54,14 @@ class Sent:
     cell: CellPlan
     kernel: Callable[[], Coroutine[Any, Any, Kernel]]
     """Gives a kernel that is ready to run the cell."""
+    needs: dict[str, int]
+    """Names that were pending when it left and that it reads: name → the cell that makes it."""
     inputs: tuple[asyncio.Future[Outcome], ...]
     """Steps whose values it reads."""
     early: bool
     """Earlier cells were unfinished when it left: an exception of it is not final."""
     done: asyncio.Future[Outcome]
+    origin: Origin
     parked: Kernel | None = None
     """Its kernel, kept for `successor`."""
     successor: int | None = None
@@ -86,7 +92,8 @@ class LocalHands:
         self.session, self.launch, self.names_of = session, launch, names_of
         self.fork = session.terms.fork
         self.sent: dict[str, Sent] = {}
-        self.again: StartAgain | None = None
+        self.homes: dict[tuple[int, str], Home] = {}
+        """Versions (cell, name) that cannot leave their kernel."""
         self._loop = asyncio.get_running_loop()
         self._wake: asyncio.TimerHandle | None = None
         self._copies: list[Kernel] = []
@@ -94,13 +101,18 @@ class LocalHands:
         # A step can start when the main line has come to it: its fork is taken there.
         config = Config(silence_seconds=0.0, start_seconds=0.0)
         state = initial(session.plan, config)
+        owner = {i: s.id for s in session.plan.steps if s.kind == "cells" for i in s.cells}
         steps = {
             f"cell-{i}": replace(
-                state.tasks[s.id], id=f"cell-{i}", cells=(i,), needs=(), after=frozenset({i}), timeout=0.0
+                state.tasks[owner.get(i, MAIN)],
+                id=f"cell-{i}",
+                cells=(i,),
+                needs=(),
+                after=frozenset({i}),
+                timeout=0.0,
+                priority=-float(i),
             )
-            for s in session.plan.steps
-            if s.kind == "cells"
-            for i in s.cells
+            for i in session.cells
         }
         self.state: State = replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
         self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=available_memory()))
@@ -135,52 +147,89 @@ class LocalHands:
         task, number, cell = command.task, command.attempt, sent.cell
         if sent.inputs:
             await asyncio.wait(sent.inputs)
+        homes = {id(h): h for n, p in sent.needs.items() for h in [self.homes.get((p, n))] if h is not None}
+        home = next(iter(homes.values()), None)
         self.session.tell(Told("start", cell.index, "step", seconds=cell.seconds or None))
         self.apply(ev.Started(task, number))
-        outcome = await Attempt(
-            self.session, cell, number, f"worker-{os.getpid()}-{number}", sent.kernel
-        ).run()
+        outcome: Outcome
+        if len(homes) > 1:
+            reason = "it needs values that live in two kernels"
+            outcome = Mispredicted(cell.index, reason, Facts(mispredicted=True))
+        else:
+            kernel = sent.kernel if home is None else functools.partial(home.enter, self.session, cell)
+            keep = functools.partial(self._keep, sent, home)
+            worker = f"worker-{os.getpid()}-{number}"
+            outcome = await Attempt(self.session, cell, number, worker, kernel, sent.early, keep).run()
         sent.last = outcome
-        chance = self._chance.random()
-        if isinstance(outcome, Done):
+        self._report(task, number, sent, outcome)
+
+    def _keep(self, sent: Sent, home: Home | None, kernel: Kernel, outcome: Outcome) -> bool:
+        """Take over the kernel of a cell that has ended, if anything goes on in it."""
+        cell = sent.cell
+        origin = sent.origin.with_made(cell.index, cell.writes)
+        if home is not None:
+            home.leave(cell)
+        elif isinstance(outcome, Unshippable):
+            home = Home(kernel, origin)
+            self._copies.append(kernel)
+        if home is not None and isinstance(outcome, Unshippable):
+            self.homes.update({(cell.index, name): home for name in outcome.names})
+        if home is None and isinstance(outcome, Done) and sent.successor is not None:
+            sent.parked, sent.origin = kernel, origin
+            self._copies.append(kernel)
+            return True
+        return home is not None
+
+    def _report(self, task: str, number: int, sent: Sent, outcome: Outcome) -> None:
+        """Tell the state machine how an attempt ended."""
+        chance, index = self._chance.random(), sent.cell.index
+        if isinstance(outcome, (Done, Unshippable)):
+            # What cannot leave its kernel is finished all the same: nothing else may make it.
             self.apply(ev.Committed(task, f"{self.session.terms.run}/{task}"))
         elif isinstance(outcome, Raised):
             self.apply(ev.Failed(task, number, "user", "it raised", sent.early, jitter=chance))
         elif isinstance(outcome, Lost):
-            self.session.tell(Told("retry", cell.index, "step", text=outcome.reason))
+            self.session.tell(Told("retry", index, "step", text=outcome.reason))
             kinds = {"died": "infrastructure", "memory": "memory", "hung": "hang"}
             self.apply(ev.Failed(task, number, kinds[outcome.cause], outcome.reason, jitter=chance))
-        elif isinstance(outcome, Mispredicted):
-            self.apply(ev.Mispredicted(task, number, cell.index, outcome.reason))
         else:
-            name, reason = next(iter(sorted(outcome.names.items())))
-            self.apply(ev.Unshippable(task, number, name, reason))
+            self.apply(ev.Mispredicted(task, number, index, outcome.reason))
 
     # -- for the main line ---------------------------------------------------------------------------------------
 
     def may_send(self, cell: CellPlan) -> bool:
         """Forks that only wait cost memory, so their number is bounded."""
         unfinished = sum(not s.done.done() for s in self.sent.values())
-        return f"cell-{cell.index}" in self.state.tasks and unfinished < QUEUED * self.session.terms.workers
+        return unfinished < QUEUED * self.session.terms.workers
 
     def waits(self, waiting: bool) -> None:
         """The main line begins or stops to wait: while it waits its core is free."""
         self.apply(ev.MainWaits(1, waiting))
 
-    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome]:
-        """Take a cell over from the main line; on return the main kernel may go on."""
+    def at_home(self, cell: int, name: str) -> bool:
+        """Return whether that version lives in a step's kernel and cannot leave it."""
+        return (cell, name) in self.homes
+
+    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
+        """Take a cell over from the main line; None = it needs something that only the main kernel has."""
         reads = cell.reads | cell.mutates | cell.deletes
         needs = {n: p for n, p in line.pending.items() if n in reads}
         inputs = [line.out[p] for p in sorted(set(needs.values())) if p in line.out]
-        kernel = self._continued(line, cell)
-        if kernel is None and self.fork:
+        origin = Origin()
+        before = self._predecessor(cell)
+        kernel = None
+        if before is not None:
+            kernel = self._continued(before, cell)
+            inputs += [before.done] if before.done not in inputs else []
+        elif self.fork:
             kernel = await self._forked(line, cell, needs)
+            origin = Origin(cell.index, frozenset(line.pending))
         if kernel is None:
+            origin = Origin()
             kernel = await self._fresh(line, cell, inputs)
-        before = next((s for s in self.sent.values() if s.successor == cell.index), None)
-        if before is not None and before.done not in inputs:
-            inputs.append(before.done)
-        sent = Sent(cell, kernel, tuple(inputs), bool(line.out), self._loop.create_future())
+        if kernel is None:
+            return None
+        sent = Sent(cell, kernel, needs, tuple(inputs), bool(line.out), self._loop.create_future(), origin)
         self.sent[f"cell-{cell.index}"] = sent
         self.apply(ev.MainPassed(cell.index))
         return sent.done
@@ -192,22 +241,28 @@ class LocalHands:
 
     # -- kernels -------------------------------------------------------------------------------------------------
 
-    def _continued(self, line: MainLine, cell: CellPlan) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
-        """Go on in the kernel of the step's cell before, if that one still runs and lacks nothing that `cell` reads."""
-        step = next(s for s in self.session.plan.steps if cell.index in s.cells)
-        before = [i for i in step.cells if i < cell.index]
-        sent = self.sent.get(f"cell-{before[-1]}") if before else None
+    def _predecessor(self, cell: CellPlan) -> Sent | None:
+        """Return the step's cell before, if it still runs and its kernel lacks nothing that `cell` reads."""
+        step = next((s for s in self.session.plan.steps if cell.index in s.cells), None)
+        chain = [i for i in step.cells if i < cell.index] if step is not None else []
+        sent = self.sent.get(f"cell-{chain[-1]}") if chain else None
         if sent is None or sent.done.done() or sent.successor is not None:
             return None
-        chain = set(before)
-        if any(p not in chain and p > before[0] for p, _ in self.session.needs.get(cell.index, ())):
+        begun = min(chain)
+        if any(p not in chain and p > begun for p, _ in self.session.needs.get(cell.index, ())):
             return None
-        sent.successor = cell.index
-        mine = sent
+        return sent
+
+    def _continued(self, before: Sent, cell: CellPlan) -> Callable[[], Coroutine[Any, Any, Kernel]]:
+        """Go on in the kernel of the cell before."""
+        before.successor = cell.index
 
         async def ready() -> Kernel:
-            kernel, mine.parked = mine.parked, None
-            return kernel if kernel is not None else await self._replayed(cell)
+            kernel, before.parked = before.parked, None
+            if kernel is None:
+                return await self._replayed(cell)
+            self.sent[f"cell-{cell.index}"].origin = before.origin
+            return kernel
 
         return ready
 
@@ -258,10 +313,10 @@ class LocalHands:
 
     async def _fresh(
         self, line: MainLine, cell: CellPlan, inputs: list[asyncio.Future[Outcome]]
-    ) -> Callable[[], Coroutine[Any, Any, Kernel]]:
+    ) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
         """Save what the main kernel holds and would be dear to make again; the rest is replayed.
 
-        Steps whose values will be loaded are added to `inputs`.
+        Steps whose values will be loaded are added to `inputs`. None = something can neither be saved nor replayed.
         """
         session = self.session
         dear: dict[int, set[str]] = {}
@@ -279,8 +334,9 @@ class LocalHands:
         ops = recipe([cell.index], session.needs, available, session.refers)
         for producer, names in dear.items():
             saved, stuck = await save(session, line.kernel, sorted(names))
-            if not stuck:
-                session.hold(producer, saved)
+            if stuck:
+                return None
+            session.hold(producer, saved)
         inputs += [line.out[op.cell] for op in ops if op.cell in line.out and line.out[op.cell] not in inputs]
         return lambda: self._replayed(cell)
 
@@ -329,9 +385,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
                 raise
             session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
         finally:
-            for task in line.saving:
-                task.cancel()
-            await asyncio.gather(*line.saving, return_exceptions=True)
+            await line.keeper.stop()
             line.land_all()
             await hands.stop()
             await kernel.close()
