@@ -104,6 +104,7 @@ class MainLine:
             await self._look(wait=())
             if cell.index in self.session.terms.skip:
                 self.session.outcomes[cell.index] = CellOutcome(index=cell.index, status="skipped")
+                self.session.keys.executed(cell.index, "skipped")
                 continue
             if self._blocked(cell):
                 self._block(cell)
@@ -225,28 +226,19 @@ class MainLine:
                 self.pending.pop(name, None)
 
     async def _look(self, wait: Iterable[int]) -> None:
-        """Wait for the steps of the cells `wait`, and act on every step that has ended."""
+        """Wait for the steps of the cells `wait`, and act on every step that has ended, at once if it went wrong."""
         waiting = [self.out[i] for i in wait if i in self.out]
-        if any(not f.done() for f in waiting):
+        while True:
+            for index in sorted(i for i, f in self.out.items() if f.done()):
+                await self._ended(index, self.out.pop(index).result())
+            if all(f.done() for f in waiting):
+                return
             self.hands.waits(True)
             try:
-                await self._until(waiting)
+                under_way = [f for f in self.out.values() if not f.done()]
+                await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 self.hands.waits(False)
-        for index in sorted(i for i, f in self.out.items() if f.done()):
-            await self._ended(index, self.out.pop(index).result())
-
-    async def _until(self, waiting: list[asyncio.Future[Outcome]]) -> None:
-        while any(not f.done() for f in waiting):
-            await asyncio.wait(
-                [f for f in self.out.values() if not f.done()], return_when=asyncio.FIRST_COMPLETED
-            )
-            if any(self._bad(f) for f in self.out.values() if f.done()):
-                break
-
-    @staticmethod
-    def _bad(future: asyncio.Future[Outcome]) -> bool:
-        return not isinstance(future.result(), Done)
 
     async def _ended(self, index: int, outcome: Outcome) -> None:
         session = self.session
@@ -363,7 +355,7 @@ class MainLine:
         once = not session.repeats(cell, facts) or bool(facts.files_written)
         worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
         if outcome.status == "ok" and worth and session.worth(cell, outcome):
-            job = Keep(session, cell, outcome, facts, token, session.surroundings(facts))
+            job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))
             await self.keeper.keep(job, self.kernel, not self.sticky, functools.partial(self._land, index))
         else:
             self._land(index)
