@@ -28,6 +28,8 @@ from jup2kub.model.run import CellOutcome
 from jup2kub.store import BlobRef, RunKey, Store
 from jup2kub.store.files import FileStore
 
+CAP = 50 << 30
+"""Bytes; the store drops what was used least recently beyond this size."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -99,7 +101,7 @@ def default_store() -> Path:
 
 def open_store(settings: Settings) -> Store:
     """Open the store of these settings. Raises StoreProblem."""
-    return FileStore(settings.store or default_store())
+    return FileStore(settings.store or default_store(), cap_bytes=CAP)
 
 
 def read_notebook(settings: Settings) -> Notebook:
@@ -119,7 +121,14 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
     modules = local_modules(notebook, settings.notebook.resolve().parent)
     profile = store.profile() if settings.plan == "hybrid" else None
     known = tables.load(str(p) for p in settings.annotations)
-    graph = analyse.analyse(notebook, profile=profile, mode=settings.plan, annotations=known, modules=modules)
+    graph = analyse.analyse(
+        notebook,
+        profile=profile,
+        mode=settings.plan,
+        annotations=known,
+        modules=modules,
+        to_python=ipynb.to_python,
+    )
     keys = analyse.profile_keys(notebook, graph)
     found, refused = loops.find(notebook, graph)
     plan = planner.plan(
@@ -140,21 +149,22 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
 def local_modules(notebook: Notebook, folder: Path) -> dict[str, str]:
     """Return the sources of the project's modules that the cells import, directly or through each other."""
     found: dict[str, str] = {}
-    todo = [c.python for c in notebook.code if c.python]
+    todo = [(c.python, "") for c in notebook.code if c.python]
     while todo:
-        for name in imported(todo.pop()):
-            for path in (
-                folder / (name.replace(".", "/") + ".py"),
-                folder / name.replace(".", "/") / "__init__.py",
+        for name in imported(*todo.pop()):
+            place = folder / name.replace(".", "/")
+            for path, package in (
+                (place / "__init__.py", name),
+                (place.with_suffix(".py"), name.rpartition(".")[0]),
             ):
                 if name not in found and path.is_file():
                     found[name] = path.read_text(errors="replace")
-                    todo.append(found[name])
+                    todo.append((found[name], package))
     return found
 
 
-def imported(source: str) -> set[str]:
-    """Return the dotted names of all modules that the text may import."""
+def imported(source: str, package: str = "") -> set[str]:
+    """Return the dotted names of all modules that the text may import; `package`: where it stands."""
     names: set[str] = set()
     try:
         tree = ast.parse(source)
@@ -163,9 +173,10 @@ def imported(source: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names.add(node.module)
-            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and (package or not node.level):
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names.update([base, *(f"{base}.{alias.name}" for alias in node.names)] if base else [])
     return {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
 
 
@@ -190,6 +201,17 @@ class Proof:
     """Take digests of variables and files after every cell."""
     undo: bool = False
     """Put the project's files back afterwards."""
+
+
+def trim(store: Store, tell: Callable[[Told], None]) -> None:
+    """Keep the store to its size, and say what was dropped."""
+    usage = store.usage()
+    if usage.cap_bytes is None or usage.bytes <= usage.cap_bytes:
+        return
+    report = store.sweep()
+    if report.dropped:
+        text = f"the store was over {usage.cap_bytes / 1e9:.0f} GB: dropped {len(report.dropped)} old results"
+        tell(Told("note", text=f"{text} ({report.freed / 1e9:.1f} GB)"))
 
 
 def execute(settings: Settings, tell: Callable[[Told], None], proof: Proof | None = None) -> Execution:
@@ -304,3 +326,4 @@ async def _run(
     finally:
         session.leave()
         store.close_run(info.id, state)
+        trim(store, tell)
