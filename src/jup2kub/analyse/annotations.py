@@ -134,7 +134,7 @@ class Annotations:
 def load(paths: Iterable[str] = ()) -> Annotations:
     """Return the built-in tables with those of `paths` (JSON, the form of `functions.json`) on top.
 
-    Raises UsageError J2K121 for a file that cannot be read and J2K122 for a key that no table has.
+    Raises UsageError J2K214 for a file that cannot be read and J2K215 for a key that no table has.
     """
     return _load(tuple(paths))
 
@@ -162,11 +162,11 @@ def _own(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            "J2K121", f"{path}: not a readable annotation table: {error}", "It is a JSON object."
+            "J2K214", f"{path}: not a readable annotation table: {error}", "It is a JSON object."
         ) from error
     if not isinstance(data, dict):
         raise UsageError(
-            "J2K121", f"{path}: a JSON object is wanted", 'For instance {"functions": {"lab.calibrate": {}}}.'
+            "J2K214", f"{path}: a JSON object is wanted", 'For instance {"functions": {"lab.calibrate": {}}}.'
         )
     _known(path, data, {"about", "functions", "packages"})
     for name, entry in data.get("functions", {}).items():
@@ -179,4 +179,4 @@ def _known(path: Path, data: Mapping[str, Any], known: Iterable[str], where: str
         if key not in known:
             near = nearest(key, known)
             hint = f"Did you mean {near!r}?" if near else "See the annotation tables in the documentation."
-            raise UsageError("J2K122", f"{path}: {where}unknown key {key!r}", hint)
+            raise UsageError("J2K215", f"{path}: {where}unknown key {key!r}", hint)

@@ -105,7 +105,7 @@ class _Scan:
             root = root_of(call.func.value)
             if root is not None and not self._own(root) and root not in self.modules:
                 self.refuse(
-                    "J2K305",
+                    "J2K365",
                     node,
                     root,
                     f"changes `{root}`, which its iterations share, by `.{call.func.attr}()`",
@@ -119,7 +119,7 @@ class _Scan:
                 self.read(target.id, node.lineno)
                 self.assigned.discard(target.id)
                 self.refuse(
-                    "J2K304",
+                    "J2K364",
                     node,
                     target.id,
                     f"deletes `{target.id}`",
@@ -286,7 +286,7 @@ class _Scan:
             if isinstance(node, ast.Subscript):
                 self.expression(node.slice)
             if root is not None and not self._own(root):
-                self.refuse("J2K305", node, root, f"changes `{root}`, which its iterations share", COPY)
+                self.refuse("J2K365", node, root, f"changes `{root}`, which its iterations share", COPY)
 
     def _own(self, name: str) -> bool:
         return name in self.assigned or name in self.targets
@@ -301,7 +301,7 @@ class _Scan:
         carry, parts = found
         known = self.carried.setdefault(carry.name, carry)
         if known != carry:
-            self.refuse("J2K304", node, carry.name, f"carries `{carry.name}` in two different ways", PURE)
+            self.refuse("J2K364", node, carry.name, f"carries `{carry.name}` in two different ways", PURE)
         for part in parts:
             self.expression(part)
         return True
@@ -324,15 +324,15 @@ def study(
     scan.block(body)
     for name, line in scan.exposed.items():
         text = f"`{name}` is left by one iteration and read by the next"
-        scan.refusals.append(Refusal("J2K304", line, name, text, PURE))
+        scan.refusals.append(Refusal("J2K364", line, name, text, PURE))
     grouped = [n for c in scan.carried.values() for n in (c.group or (c.name,))]
     for name in set(grouped):
         if name in scan.reads:
             text = f"reads `{name}`, which earlier iterations have changed"
-            scan.refusals.append(Refusal("J2K304", scan.reads[name], name, text, PURE))
+            scan.refusals.append(Refusal("J2K364", scan.reads[name], name, text, PURE))
         if name in scan.bound or name in targets or grouped.count(name) > 1:
             text = f"`{name}` is both carried and assigned otherwise"
-            scan.refusals.append(Refusal("J2K304", body[0].lineno, name, text, PURE))
+            scan.refusals.append(Refusal("J2K364", body[0].lineno, name, text, PURE))
     if scan.refusals:
         return tuple(sorted(set(scan.refusals), key=lambda r: (r.line, r.rule, r.name)))
     ends: list[set[str]] = [*scan.ends, *([] if scan.dead else [scan.assigned])]

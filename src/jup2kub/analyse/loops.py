@@ -136,7 +136,7 @@ def find(
             text = f"cell {cell.index} asks for a map step, but no loop in it can be one"
             why = "; ".join(d.text for d in search.decisions) or "there is no loop"
             decisions.append(
-                Decision("J2K300", (cell.index,), f"{text}: {why}", "see the reasons, or remove `#| map`")
+                Decision("J2K360", (cell.index,), f"{text}: {why}", "see the reasons, or remove `#| map`")
             )
     return tuple(loops), tuple(decisions)
 
@@ -317,7 +317,7 @@ class _Search:
     def _jumps(self, body: list[ast.stmt], inside: str | None) -> Iterator[Refusal]:
         if inside is not None:
             text = "it stands inside `with`" if inside == "with" else "it stands in an async function"
-            yield Refusal("J2K303", body[0].lineno, "", text, "move the loop out of it")
+            yield Refusal("J2K363", body[0].lineno, "", text, "move the loop out of it")
         for node in _own(body):
             line = getattr(node, "lineno", 0)
             if isinstance(
@@ -325,11 +325,11 @@ class _Search:
             ):
                 word = type(node).__name__.lower()
                 yield Refusal(
-                    "J2K301", line, word, f"`{word}` leaves it", "collect the results in a list first"
+                    "J2K361", line, word, f"`{word}` leaves it", "collect the results in a list first"
                 )
             elif isinstance(node, (ast.Global, ast.Nonlocal)):
                 yield Refusal(
-                    "J2K304",
+                    "J2K364",
                     line,
                     node.names[0],
                     f"writes the outer name `{node.names[0]}`",
@@ -337,12 +337,12 @@ class _Search:
                 )
         if _breaks(body):
             yield Refusal(
-                "J2K301", body[0].lineno, "break", "`break` ends it early", "filter the items first"
+                "J2K361", body[0].lineno, "break", "`break` ends it early", "filter the items first"
             )
         for node in ast.walk(ast.Module(body, [])):
             if isinstance(node, (ast.Global, ast.Nonlocal)):
                 yield Refusal(
-                    "J2K304",
+                    "J2K364",
                     node.lineno,
                     node.names[0],
                     f"writes the outer name `{node.names[0]}`",
@@ -354,7 +354,7 @@ class _Search:
         called = _last(node.func) if isinstance(node, ast.Call) else ""
         if isinstance(node, ast.GeneratorExp) or called in CONSUMED or called in self.world.generators:
             hint = "make a list of it first: `for x in list(…)`"
-            yield Refusal("J2K302", node.lineno, "", "its iterable is consumed by the loop", hint)
+            yield Refusal("J2K362", node.lineno, "", "its iterable is consumed by the loop", hint)
         elif isinstance(node, ast.Call) and called in (
             "enumerate",
             "zip",
@@ -378,21 +378,21 @@ class _Search:
         line = body[0].lineno
         for name in sorted((here | inner) & self.world.rngs - bound_names(body)):
             text = f"draws from the seeded generator `{name}`, which chains the iterations"
-            yield Refusal("J2K306", line, name, text, SPAWN)
+            yield Refusal("J2K366", line, name, text, SPAWN)
         for name in sorted(n for n, package in self.world.modules.items() if package in self.world.seeded):
             if any(_draws(name, self.world.modules[name], read) for read in here | inner):
                 text = f"may draw from the seeded global generator of `{self.world.modules[name]}`, which chains the iterations"
-                yield Refusal("J2K306", line, name, text, SPAWN)
+                yield Refusal("J2K366", line, name, text, SPAWN)
         if isinstance(found, Body):
             for carry in found.carried:
                 if carry.name in inner:
                     text = f"a function it calls reads `{carry.name}`, which earlier iterations have changed"
                     yield Refusal(
-                        "J2K304", line, carry.name, text, "pass what the function needs as an argument"
+                        "J2K364", line, carry.name, text, "pass what the function needs as an argument"
                     )
                 if carry.kind in ("max", "min") and carry.kind in self.world.bound:
                     yield Refusal(
-                        "J2K304", line, carry.name, f"`{carry.kind}` is not the builtin", "rename it"
+                        "J2K364", line, carry.name, f"`{carry.kind}` is not the builtin", "rename it"
                     )
 
 

@@ -250,7 +250,7 @@ class _Loop:
         settings = STATE.settings
         reason = why_not(self.iterable)
         if reason and self.spec.asked:
-            raise MapRefused(f"J2K330 the loop in line {self.spec.line} cannot be a map step: {reason}")
+            raise MapRefused(f"J2K367 the loop in line {self.spec.line} cannot be a map step: {reason}")
         if not reason and settings.only is None:
             if settings.workers < 2:
                 reason = "one worker"

@@ -35,7 +35,7 @@ def test_users_add_their_own(tmp_path: Path, graph: Analyse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [("{", "J2K121"), ("[]", "J2K121"), ('{"functions": {"f": {"mutate": [0]}}}', "J2K122")]
+    ("text", "code"), [("{", "J2K214"), ("[]", "J2K214"), ('{"functions": {"f": {"mutate": [0]}}}', "J2K215")]
 )
 def test_wrong_tables_are_refused(text: str, code: str, tmp_path: Path) -> None:
     own = tmp_path / "own.json"
