@@ -174,7 +174,8 @@ def imported(source: str, package: str = "") -> set[str]:
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (package or not node.level):
-            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            parents = package.split(".")
+            above = parents[: len(parents) - node.level + 1] if node.level else []
             base = ".".join([*above, *([node.module] if node.module else [])])
             names.update([base, *(f"{base}.{alias.name}" for alias in node.names)] if base else [])
     return {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jup2kub.kit.canon import digest
 from jup2kub.model.facts import Facts
 
 HASHED = 64 << 20
@@ -54,6 +55,13 @@ def observe(facts: Facts, project: Path, environ: Mapping[str, str]) -> dict[str
         "absent": sorted(facts.absent),
         "env": {name: _secret(environ.get(name)) for name in facts.env_read},
     }
+
+
+def met(observed: Mapping[str, Any], token: str | None) -> str:
+    """Return a digest of what was observed, by content; empty = nothing. `token`: of an execution that would not repeat."""
+    files = {name: (state or {}).get("sha256") or state for name, state in observed.get("files", {}).items()}
+    env, absent = observed.get("env", {}), observed.get("absent", [])
+    return digest([files, env, absent, token]) if files or env or absent or token else ""
 
 
 def _secret(value: str | None) -> str | None:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Callable
 
-from jup2kub.model.plan import CellEdge
+from jup2kub.model.plan import Plan
 
 Needs = Mapping[int, tuple[tuple[int, str], ...]]
 """For each cell the versions it reads: (cell that made it, name)."""
@@ -31,13 +31,26 @@ class Op:
         return not self.names
 
 
-def needs(edges: Iterable[CellEdge]) -> dict[int, tuple[tuple[int, str], ...]]:
-    """Return what each cell reads, from the edges of a plan; files are in the folder and need nothing."""
-    found: dict[int, list[tuple[int, str]]] = {}
-    for edge in edges:
-        if not edge.name.startswith("@file"):
-            found.setdefault(edge.target, []).append((edge.source, edge.name))
-    return {cell: tuple(sorted(set(pairs))) for cell, pairs in found.items()}
+FENCES = ("J2K150", "J2K151")
+"""Rules of edges that stand for everything: the source may have made, or the target may read, whatever there is."""
+
+
+def needs(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:
+    """Return which versions each cell reads: of every name the last one before it. Files are in the folder.
+
+    The edges of a plan tell who is ordered, with one reason for a pair of cells; here every name counts.
+    """
+    found: dict[int, set[tuple[int, str]]] = {}
+    for edge in plan.cell_edges:
+        if edge.rule in FENCES:
+            found.setdefault(edge.target, set()).add((edge.source, edge.name))
+    last: dict[str, int] = {}
+    for cell in plan.cells:
+        read = {(last[n], n) for n in cell.reads if n in last and not n.startswith("@file")}
+        if read:
+            found.setdefault(cell.index, set()).update(read)
+        last.update(dict.fromkeys(cell.writes, cell.index))
+    return {cell: tuple(sorted(pairs)) for cell, pairs in found.items()}
 
 
 def shippable(name: str) -> bool:

@@ -17,7 +17,7 @@ from jup2kub.agent.flights import Flights
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys
-from jup2kub.agent.observed import file_digest, observe, still
+from jup2kub.agent.observed import file_digest, met, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
 from jup2kub.agent.undo import restore
 from jup2kub.errors import Interrupted
@@ -93,6 +93,8 @@ class Session:
         self.sources = dict(sources)
         self.world, self.undo_root = world, undo_root
         self.outcomes: dict[int, CellOutcome] = {}
+        self.met: dict[int, str] = {}
+        """What each cell met outside the notebook, for the keys of later cells."""
         self.records: dict[int, Record] = {}
         self.facts: dict[int, Facts] = {}
         self.undone: list[Path] = []
@@ -111,14 +113,13 @@ class Session:
         self.plan, self.profile_keys = plan, profile_keys
         self.cells: dict[int, CellPlan] = {c.index: c for c in plan.cells}
         self.counts = {c.index: n for n, c in enumerate(plan.cells, 1)}
-        self.needs: Needs = needs(plan.cell_edges)
-        self.keys = Keys(plan, self.sources, self.world)
+        self.needs: Needs = needs(plan)
+        self.keys = Keys(plan, self.sources, self.world, self.met)
         later: dict[int, set[str]] = {}
-        for edge in plan.cell_edges:
-            later.setdefault(edge.source, set()).add(edge.name)
-        self.read_later: dict[int, frozenset[str]] = {
-            i: frozenset(n for n in later.get(i, ()) if not n.startswith("@file")) for i in self.cells
-        }
+        for pairs in self.needs.values():
+            for source, name in pairs:
+                later.setdefault(source, set()).add(name)
+        self.read_later: dict[int, frozenset[str]] = {i: frozenset(later.get(i, ())) for i in self.cells}
 
     def slot(self, cell: int) -> Slot:
         """Return the first place of the cell's commit in this run."""
@@ -202,6 +203,7 @@ class Session:
                 self.untrusted.add(index)
                 self.records.pop(index, None)
                 self.outcomes.pop(index, None)
+                self.met.pop(index, None)
         for index in [i for i, r in self.records.items() if r.get("held")]:
             del self.records[index]
 
@@ -271,8 +273,9 @@ class Session:
         put_back(self.terms.project, record["files"], self.store)
         self.records[cell.index] = record
         self.facts[cell.index] = from_json(Facts, record["facts"])
-        if not record["repeatable"]:
-            self.keys.executed(cell.index, record["token"])
+        self.keys.executed(
+            cell.index, met(record["observed"], None if record["repeatable"] else record["token"])
+        )
         outcome = from_json(CellOutcome, record["outcome"])
         outcome = replace(outcome, index=cell.index, from_store=True, count=self.counts[cell.index])
         self.outcomes[cell.index] = outcome
@@ -281,14 +284,24 @@ class Session:
 
     # -- committing ----------------------------------------------------------------------------------------------
 
-    def repeatable(self, cell: CellPlan, facts: Facts) -> bool:
-        """Return whether the cell would do the same again, as planned and as seen."""
-        return cell.repeatable and not (facts.effects & UNREPEATABLE) and not facts.files_written
+    def repeats(self, cell: CellPlan, facts: Facts) -> bool:
+        """Return whether the cell would do the same again if it met the same, as planned and as seen."""
+        return not (cell.effects | facts.effects) & UNREPEATABLE
 
-    def surroundings(self, facts: Facts) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+    def executed(self, cell: CellPlan, facts: Facts, token: str, observed: Mapping[str, Any]) -> None:
+        """Let the keys of later cells depend on what this execution met."""
+        self.keys.executed(cell.index, met(observed, None if self.repeats(cell, facts) else token))
+
+    def observe(self, facts: Facts) -> Mapping[str, Any]:
+        """Return, right after a cell, the state of what it was seen to depend on."""
+        return observe(facts, self.terms.project, self.terms.environ)
+
+    def surroundings(
+        self, facts: Facts, observed: Mapping[str, Any] | None = None
+    ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """Return, right after a cell, the files it wrote and what it was seen to depend on, for its record."""
         files = post_images(self.terms.project, facts.files_written, self.store)
-        return files, observe(facts, self.terms.project, self.terms.environ)
+        return files, observed or self.observe(facts)
 
     def commit(
         self,
@@ -304,12 +317,13 @@ class Session:
         `around`: the `surroundings` if they may have changed since. Raises Interrupted after a cancel.
         """
         files, observed = around or self.surroundings(facts)
+        self.executed(cell, facts, token, observed)
         record = {
             "cell": cell.index,
             "run": self.terms.run,
             "key": self.keys.of(cell.index),
             "status": outcome.status,
-            "repeatable": not (facts.effects & UNREPEATABLE) and not (set(cell.effects) & UNREPEATABLE),
+            "repeatable": self.repeats(cell, facts),
             "token": token,
             "outcome": to_json(outcome),
             "values": saved,

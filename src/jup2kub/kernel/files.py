@@ -121,6 +121,10 @@ class Files:
         inside = self._project
         return [p[len(inside) :] or "." if (p + os.sep).startswith(inside) else p for p in paths]
 
+    def concerns(self, path: str) -> bool:
+        """Return whether a file is the notebook's affair, and not the interpreter's, a library's or a cache's."""
+        return bool(self._path(path))
+
     def lasting(self) -> list[str]:
         """Return the written paths, without temporary files that are gone again."""
         return [p for p in self.written if not p.startswith(self._temporary) or os.path.lexists(p)]

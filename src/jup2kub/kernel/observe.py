@@ -183,10 +183,9 @@ class Observer:
     def _add_files(self, facts: dict[str, Any]) -> None:
         files = self.files
         read = dict(files.read)
-        project = os.path.join(os.path.abspath(files.project), "")
         for name in sys.modules.keys() - self._modules:
             origin = getattr(sys.modules.get(name), "__file__", None)
-            if isinstance(origin, str) and origin.startswith(project) and "site-packages" not in origin:
+            if isinstance(origin, str) and files.concerns(origin):
                 read[origin] = None
         facts["files_read"] = files.named(read)
         facts["files_written"] = files.named(files.lasting())
