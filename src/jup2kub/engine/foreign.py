@@ -24,8 +24,10 @@ async def run(
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
 
-    document = nbformat.from_dict(copy.deepcopy(dict(notebook.document)))
-    client = NotebookClient(document, kernel_name=kernel, timeout=None, resources={"metadata": {"path": folder}})
+    document = nbformat.from_dict(copy.deepcopy(dict(notebook.document)))  # type: ignore[no-untyped-call]
+    client = NotebookClient(
+        document, kernel_name=kernel, timeout=None, resources={"metadata": {"path": folder}}
+    )
     outcomes: dict[int, CellOutcome] = {}
     stopped: int | None = None
     try:

@@ -332,7 +332,7 @@ class Child:
 
 def installed() -> str:
     """Return a digest of the distributions that can be imported: the names of their metadata folders have versions."""
-    found = set()
+    found: set[str] = set()
     for folder in sys.path:
         with contextlib.suppress(OSError):
             found.update(

@@ -48,7 +48,7 @@ def to_json(value: Any) -> Any:
     return value
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(cls: type) -> Mapping[str, Any]:
     return typing.get_type_hints(cls)
 

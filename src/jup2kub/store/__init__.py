@@ -90,7 +90,7 @@ class RunInfo:
     resumed: bool = False
     """Set by `open_run`: the run existed before."""
     # Optional: kit.canon evaluates the annotation, on Python 3.9 too.
-    plan: Optional[BlobRef] = None  # noqa: UP045
+    plan: Optional[BlobRef] = None
     """The canonical JSON of its plan, kept as a blob; None = not planned yet."""
 
 
