@@ -33,12 +33,12 @@ test: setup ## the fast tests, on two cores (JOBS=N for more)
 test-all: setup ## every test
 	$(PY) -m pytest -n $(JOBS)
 
-check: setup ## form, types, and the layers of docs/architecture.md
-	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/ruff check .
-	$(VENV)/bin/mypy
-	$(VENV)/bin/mypy benchmarks
-	$(VENV)/bin/lint-imports
+check: setup ## form, types, and the layers of docs/architecture.md; all of them, whatever fails first
+	@failed=; \
+	for tool in "ruff format --check ." "ruff check ." "mypy" "mypy benchmarks" "lint-imports --no-logo"; do \
+	  echo "$$tool"; $(VENV)/bin/$$tool || failed="$$failed [$$tool]"; \
+	done; \
+	[ -z "$$failed" ] || { echo "check: failed:$$failed" >&2; exit 1; }
 
 format: setup ## let ruff put the text in order
 	$(VENV)/bin/ruff format .
