@@ -16,7 +16,7 @@ from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
-from jup2kub.agent.session import Session, Terms, Told
+from jup2kub.agent.session import Session, Terms, Told, with_environment
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
 from jup2kub.engine import foreign, local
@@ -189,7 +189,7 @@ def world(kernel: Kernel, launch: Launch, modules: Mapping[str, str]) -> str:
             "packages": kernel.info.get("packages"),
             "machine": [platform.machine(), platform.processor(), platform.system()],
             "threads": {name: launch.env.get(name) for name in THREAD_VARIABLES},
-            "modules": modules,
+            "modules": with_environment(dict(enumerate(modules.values())), launch.env),
         }
     )
 

@@ -5,6 +5,7 @@ The same object serves the main line and the steps; it owns no process.
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ from jup2kub.agent.observed import file_digest, met, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
 from jup2kub.agent.undo import restore
 from jup2kub.errors import Interrupted
-from jup2kub.kit.canon import from_json, to_json
+from jup2kub.kit.canon import digest, from_json, to_json
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan, Plan
 from jup2kub.model.run import CellOutcome
@@ -33,7 +34,19 @@ ACTS = frozenset({"network", "process", "device", "outside", "shell"})
 WORLD = frozenset({"network", "device", "outside"})
 IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:")
 """Settings that importing a library may move."""
+LOOKS_AT_ENVIRONMENT = re.compile(r"environ|getenv|expandvars|%env|\$[A-Za-z_{]")
+"""Reads of environment variables raise no audit event, so the text decides."""
+PASSING = frozenset(
+    "PWD OLDPWD SHLVL _ TERM COLUMNS LINES WINDOWID DISPLAY SSH_TTY SSH_CLIENT SSH_CONNECTION PYTEST_CURRENT_TEST".split()
+)
+"""Environment variables that change from call to call and decide nothing."""
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
+
+
+def with_environment(sources: Mapping[int, str], environ: Mapping[str, str]) -> dict[int, str]:
+    """Return what the keys say of each cell: its text, and if it looks at the environment, a digest of that."""
+    stable = digest({name: value for name, value in environ.items() if name not in PASSING})
+    return {i: text + stable if LOOKS_AT_ENVIRONMENT.search(text) else text for i, text in sources.items()}
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,7 @@ class Session:
         self.cells: dict[int, CellPlan] = {c.index: c for c in plan.cells}
         self.counts = {c.index: n for n, c in enumerate(plan.cells, 1)}
         self.needs: Needs = needs(plan)
-        self.keys = Keys(plan, self.sources, self.world, self.met)
+        self.keys = Keys(plan, with_environment(self.sources, self.terms.environ), self.world, self.met)
         later: dict[int, set[str]] = {}
         for pairs in self.needs.values():
             for source, name in pairs:
