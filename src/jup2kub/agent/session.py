@@ -37,7 +37,21 @@ IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:")
 LOOKS_AT_ENVIRONMENT = re.compile(r"environ|getenv|expandvars|%env|\$[A-Za-z_{]")
 """Reads of environment variables raise no audit event, so the text decides."""
 PASSING = frozenset(
-    "PWD OLDPWD SHLVL _ TERM COLUMNS LINES WINDOWID DISPLAY SSH_TTY SSH_CLIENT SSH_CONNECTION PYTEST_CURRENT_TEST".split()
+    [
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "TERM",
+        "COLUMNS",
+        "LINES",
+        "WINDOWID",
+        "DISPLAY",
+        "SSH_TTY",
+        "SSH_CLIENT",
+        "SSH_CONNECTION",
+        "PYTEST_CURRENT_TEST",
+    ]
 )
 """Environment variables that change from call to call and decide nothing."""
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
