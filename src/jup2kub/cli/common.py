@@ -11,7 +11,7 @@ from typing import Any
 
 from jup2kub import ipynb, sweeps
 from jup2kub.compose import Settings
-from jup2kub.errors import UsageError
+from jup2kub.errors import EnvironmentProblem, UsageError
 
 
 def workers(text: str) -> int:
@@ -116,6 +116,23 @@ def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = No
         redo=frozenset(getattr(options, "redo", ())),
         skip=frozenset(getattr(options, "skip", ())),
         annotations=tuple(options.annotations),
+    )
+
+
+def save(path: Path, text: str) -> None:
+    """Write a file that the user asked for. Raises EnvironmentProblem."""
+    try:
+        path.write_text(text, encoding="utf-8", newline="")
+    except OSError as error:
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> EnvironmentProblem:
+    """Return the error of a file or folder that cannot be written."""
+    return EnvironmentProblem(
+        "J2K231",
+        f"cannot write {path}: {error.strerror}",
+        "name one in a folder that exists and may be written",
     )
 
 

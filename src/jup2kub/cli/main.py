@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import re
 import sys
 import traceback
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
 from jup2kub import __version__
-from jup2kub.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, EXIT_USAGE, Jup2KubError
+from jup2kub.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, Jup2KubError, UsageError
+from jup2kub.kit.canon import nearest
 
 VERBS = {
     "run": "run a notebook and write the executed one",
@@ -24,16 +27,22 @@ VERBS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An ArgumentParser that raises instead of exiting."""
+    """An ArgumentParser that raises instead of exiting, and takes no abbreviations: scripts must not depend on them."""
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Report wrong usage as an error with a way out."""
-        raise SystemExit(_wrong(f"{message}", f"see `{self.prog} --help`"))
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs["allow_abbrev"] = False
+        super().__init__(*args, **kwargs)
+        self.options_of: argparse.ArgumentParser = self
+        """Where the options are declared that the user may have meant."""
 
-
-def _wrong(message: str, hint: str) -> int:
-    print(f"error: J2K200 {message}\nhint: {hint}", file=sys.stderr)
-    return EXIT_USAGE
+    def error(self, message: str) -> NoReturn:
+        """Report wrong usage with the nearest right word, if there is one."""
+        wrong = re.search(r"(?:unrecognized arguments: |invalid choice: ')([^\s']+)", message)
+        choices = re.search(r"\(choose from (.*)\)", message)
+        known = re.findall(r"[\w-]+", choices[1] if choices else self.options_of.format_help())
+        near = nearest(wrong[1].partition("=")[0], known) if wrong else None
+        also = f"did you mean `{near}`? " if near else ""
+        raise UsageError("J2K200", message, f"{also}`{self.options_of.prog} --help` tells more")
 
 
 def parser(verb: str | None = None) -> argparse.ArgumentParser:
@@ -53,6 +62,8 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
         if verb in (None, name):
             module = importlib.import_module(f"jup2kub.cli.{name}")
             module.options(sub)
+            if verb:
+                top.options_of = sub
             sub.set_defaults(act=module.act)
     return top
 

@@ -37,9 +37,9 @@ def act(options: argparse.Namespace) -> int:
     finally:
         store.close()
     if options.svg:
-        options.svg.write_text(drawing.svg(plan, notebook))
+        common.save(options.svg, drawing.svg(plan, notebook))
     if options.html:
-        options.html.write_text(page.html(plan, notebook))
+        common.save(options.html, page.html(plan, notebook))
     if options.json:
         common.result(json.dumps(as_json(plan), ensure_ascii=False))
     elif options.mermaid:

@@ -15,7 +15,7 @@ from jup2kub import collect, ipynb, sweeping, sweeps
 from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import Execution, Settings, execute, read_notebook
-from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem
+from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, UsageError
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +78,12 @@ def default_out(notebook: Path) -> Path:
 def check_target(target: Path, source: Path, make: Path | None = None) -> None:
     """Refuse, before anything runs, a result that cannot be written or would replace the source."""
     if target.resolve() == source.resolve():
-        raise EnvironmentProblem("J2K230", "the source notebook is never written", "choose another -o")
+        raise UsageError("J2K230", "the source notebook is never written", "choose another -o")
     if make is not None and make.resolve().parent.is_dir() and os.access(make.resolve().parent, os.W_OK):
         make.mkdir(exist_ok=True)
     folder = target.resolve().parent
+    if target.is_dir():
+        raise UsageError("J2K231", f"{target} is a folder", "name the file of the executed notebook with -o")
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise EnvironmentProblem(
             "J2K231", f"cannot write into {folder}", "choose a folder that exists and may be written with -o"
@@ -195,7 +197,7 @@ def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
 
     sweeping.sweep(wanted, sets, options.collect, lambda number, told: None, finished)
     ordered = [rows[n] for n in sorted(rows)]
-    (folder / "sweep.csv").write_text(sweeps.table(ordered, options.collect))
+    common.save(folder / "sweep.csv", sweeps.table(ordered, options.collect))
     failed = sum(row.state != "ok" for row in ordered)
     if options.json:
         states = [

@@ -25,14 +25,18 @@ def options(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
     wanted = common.settings(options, common.parameter_sets(options.parameters)[0])
+    if options.report:
+        try:
+            options.report.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise common.unwritable(options.report, error) from error
     with Progress() as progress:
         progress.know(read_notebook(wanted))
         certificate = verify(wanted, progress)
     document = certificate.to_json()
     if options.report:
-        options.report.mkdir(parents=True, exist_ok=True)
-        (options.report / "certificate.json").write_text(json.dumps(document, indent=1, ensure_ascii=False))
-        (options.report / "certificate.html").write_text(certify.html(certificate))
+        common.save(options.report / "certificate.json", json.dumps(document, indent=1, ensure_ascii=False))
+        common.save(options.report / "certificate.html", certify.html(certificate))
     if options.json:
         common.result(json.dumps(document, ensure_ascii=False))
     else:

@@ -43,14 +43,17 @@ async def run(
                 outcome = _outcome(cell.index, count, node["outputs"], start, time.monotonic() - began)
                 outcomes[cell.index] = outcome
                 tell(Told("done", cell.index, seconds=outcome.seconds))
-                if outcome.status == "error" and not cell.may_raise and stopped is None:
+                if outcome.status == "error" and not cell.may_raise:
                     stopped = cell.index
-                    if not keep_going:
-                        break
+                    break
     except (DeadKernelError, RuntimeError) as error:
         raise EnvironmentProblem(
             "J2K402", f"the kernel {kernel!r} stopped: {error}", "see whether it runs in Jupyter"
         ) from error
+    if keep_going and stopped is not None:
+        # What depends on the failed cell is not known, so everything may.
+        later = [c.index for c in notebook.code if c.index > stopped]
+        outcomes.update({i: CellOutcome(index=i, status="blocked") for i in later})
     return outcomes, stopped
 
 
