@@ -24,6 +24,12 @@ from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellError, CellOutcome
 
+SHARE = 0.035
+"""Of a cell's predicted time, what may go into looking at the values that it touches …"""
+LEAST = 0.006
+"""… and the seconds that may in any case."""
+CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS")
+"""Signals that a process brings upon itself: another try seldom helps."""
 GRACE = 5.0
 """Seconds between the interrupt of a cell that is over its time and the kill."""
 
@@ -51,7 +57,7 @@ class Lost:
 
     reason: str
     cause: str
-    """`died`, `memory` or `hung`."""
+    """`died` (somebody killed it), `crashed` (by a fault of its own), `memory` or `hung`."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +103,11 @@ async def prepare(session: Session, kernel: Kernel, ops: tuple[Op, ...]) -> None
     """Carry out a recipe in a fresh kernel. Raises KernelDied, and ReplayFailed when a replayed cell raises."""
     for op in ops:
         if op.replay:
-            result = await execute(session, kernel, session.cells[op.cell], silent=True, undo=None)
+            undo = session.undo.begin(op.cell)
+            try:
+                result = await execute(session, kernel, session.cells[op.cell], silent=True, undo=undo)
+            finally:
+                restore(undo)  # its files are there already, and perhaps later ones over them
             if result.status != "ok" and not session.cells[op.cell].may_raise:
                 raise ReplayFailed(op.cell, result)
         else:
@@ -135,14 +145,13 @@ async def execute(
     maps: int = 1,
 ) -> CellResult:
     """Run one cell within its time. Raises KernelDied."""
-    seconds = max(cell.seconds, 0.02)
     request = RunCell(
         cell=cell.index,
         count=session.counts[cell.index],
         source=session.sources[cell.index],
         silent=silent,
         watch=() if silent else watch(cell),
-        budget=0.05 * seconds + 0.005,
+        budget=SHARE * cell.seconds + LEAST,
         undo=str(undo) if undo else None,
         project=str(session.terms.project),
         maps=session.map_loops(cell),
@@ -285,7 +294,7 @@ class Attempt:
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
         session, cell = self.session, self.cell
-        undo = session.undo_folder(cell.index, self.number)
+        undo = session.undo.begin(cell.index)
         start = time.time()
         kernel: Kernel | None = None
         try:
@@ -297,12 +306,13 @@ class Attempt:
             return outcome
         except KernelDied as death:
             restore(undo)
-            return Lost(death.message, "died")
+            return Lost(death.message, "crashed" if death.death.signal in CRASHES else "died")
         except (ReplayFailed, Unloadable) as failure:
             return Lost(str(failure), "died")
         except asyncio.CancelledError:
             if kernel is not None:
                 kernel.kill()
+                await kernel.close()
             restore(undo)
             raise
         finally:
@@ -349,9 +359,7 @@ class Attempt:
                 files=session.digests_of_files(facts),
             )
         if set(stuck) & (session.read_later[cell.index] | extra):
-            session.settle_files(undo)
             return Unshippable(outcome, stuck, saved, facts)
         record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
         session.learn(cell.index, facts)
-        session.settle_files(undo)
         return Done(outcome, record, extra)

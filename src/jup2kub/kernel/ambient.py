@@ -6,19 +6,25 @@ in context variables.
 
 from __future__ import annotations
 
+import array
 import base64
 import contextlib
 import os
 import pickle
 import sys
+import time
 import warnings
 from typing import Any, Callable
 
 State = Any
 """Plain data; equal states compare equal."""
 
-TWISTS = 20000
-"""How far a Mersenne twister is followed (in 624 words) to tell drawing from seeding."""
+TWIST = 2496
+"""Bytes that a Mersenne twister gives between two states."""
+TWISTS = 10000
+"""How many states of it are followed, at most, to tell drawing from seeding."""
+TWIST_SECONDS = 2e-6
+"""Less than drawing that much takes."""
 
 SMALL_SEED = 1 << 32
 """torch starts from 53 random bits: a smaller seed was given by someone."""
@@ -265,15 +271,18 @@ class Seeds:
     def __init__(self) -> None:
         self.seeded: set[str] = set()
         self._last: dict[str, State] = {}
+        self._looked = 0.0
         self.look()
 
     def look(self) -> set[str]:
         """Look at all generators again, and return the names of the seeded ones."""
+        since, self._looked = time.perf_counter() - self._looked, time.perf_counter()
+        twists = min(TWISTS, 10 + int(since / TWIST_SECONDS))
         for name, follow in (("@rng:random", _follows_python), ("@rng:numpy", _follows_numpy)):
             if name not in self.seeded and sys.modules.get(RESOURCES[name][0]) is not None:
                 now = RESOURCES[name][1]()
                 last = self._last.get(name) or (now if name == "@rng:random" else _numpy_start())
-                if last is not None and follow(last, now):
+                if last is not None and follow(last, now, twists):
                     self._last[name] = now
                 else:
                     self.seeded.add(name)
@@ -302,36 +311,59 @@ class Seeds:
                 self._last[name] = found.initial_seed() if name == "@rng:torch" else RESOURCES[name][1]()
 
 
-def _follows_python(last: State, now: State) -> bool:
+def _follows_python(last: State, now: State, twists: int) -> bool:
     """Whether drawing leads `random` from state `last` to `now`."""
-    if last == now:
-        return True
-    key, place = now[1][:-1], now[1][-1]
     copy = sys.modules["random"].Random()
     copy.setstate(last)
-    if key == last[1][:-1]:
-        return bool(place >= last[1][-1])
-    for _ in range(TWISTS):
-        copy.getrandbits(32 * 624)
-        if copy.getstate()[1][:-1] == key:
-            return True
-    return False
+    (*old, start), (*key, place) = last[1], now[1]
+    if key == old:
+        return bool(place >= start)
+    return not _fresh(key, place) and _comes(
+        key, start, lambda size: copy.getrandbits(8 * size).to_bytes(size, "little"), twists
+    )
 
 
-def _follows_numpy(last: State, now: State) -> bool:
+def _follows_numpy(last: State, now: State, twists: int) -> bool:
     """Whether drawing leads numpy's global generator from state `last` to `now`."""
     if last[0] != "MT19937" or now[0] != "MT19937":
         return False
     if last[1] == now[1]:
         return bool(now[2] >= last[2])
+    key = array.array("I", now[1])
+    if _fresh(key, now[2]):
+        return False
     numpy = sys.modules["numpy"]
     copy = numpy.random.RandomState(0)
     copy.set_state((last[0], numpy.frombuffer(last[1], dtype=numpy.uint32), *last[2:]))
-    for _ in range(TWISTS):
-        copy.bytes(4 * 624)
-        if copy.get_state()[1].tobytes() == now[1]:
+    return _comes(key, last[2], lambda size: bytes(copy.bytes(size)), twists)
+
+
+def _fresh(key: Any, place: int) -> bool:
+    """Whether a Mersenne twister was just seeded, by words or by a number; drawing gives such a state by rare chance."""
+    by_number = (1812433253 * (key[0] ^ (key[0] >> 30)) + 1) & 0xFFFFFFFF
+    return place == 624 and (key[0] == 0x80000000 or key[1] == by_number)
+
+
+def _comes(key: Any, start: int, draw: Callable[[int], bytes], twists: int) -> bool:
+    """Whether a Mersenne twister at place `start`, from which `draw` takes bytes, has `key` among its next states."""
+    if start < 624:
+        draw(4 * (624 - start))
+    wanted = b"".join(_tempered(word).to_bytes(4, "little") for word in key[:8])
+    while twists > 0:
+        count = min(twists, 64)
+        drawn = draw(TWIST * count)
+        if any(drawn.startswith(wanted, at) for at in range(0, len(drawn), TWIST)):
             return True
+        twists -= count
     return False
+
+
+def _tempered(word: int) -> int:
+    """Return what a Mersenne twister gives for a word of its state."""
+    word ^= word >> 11
+    word ^= (word << 7) & 0x9D2C5680
+    word ^= (word << 15) & 0xEFC60000
+    return word ^ (word >> 18)
 
 
 def _numpy_start() -> State:

@@ -10,6 +10,7 @@ import types
 from typing import Any
 
 from . import memory, refusals, walk
+from .rewrite import as_written
 
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 _CONTENT_VERSION = 2  # the last one of `marshal` that writes no references: equal values give equal bytes
@@ -165,7 +166,8 @@ class _Digester:
         return _hash("function", name, self._code(function.__code__), *map(self.of, parts))
 
     def _code(self, code: types.CodeType) -> str:
-        """By instructions, names and constants: not by file name and line."""
+        """By instructions, names and constants as the user wrote them: not by file name and line."""
+        code = as_written(code)
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
         return _hash("code", code.co_name, code.co_code.hex(), repr(names), *map(self.of, code.co_consts))
 

@@ -18,6 +18,8 @@ from typing import Any
 from . import ambient, forks, prints
 from .files import Files
 
+SHARE = 0.035
+"""Of the time a kernel has been running, what may go into looking at values."""
 ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
 HIDDEN = frozenset(
     [
@@ -101,6 +103,7 @@ class Observer:
     def __init__(self, files: Files, tap: Tap, seeds: ambient.Seeds) -> None:
         self.files, self.tap, self.seeds = files, tap, seeds
         self._peak = _resettable_peak()
+        self._born, self._spent = time.perf_counter(), 0.0
 
     def begin(self, namespace: dict[str, Any], request: dict[str, Any]) -> None:
         """Take down the state before a cell; `request` as in the protocol."""
@@ -114,7 +117,9 @@ class Observer:
         self._modules = set(sys.modules)
         if not self._silent:
             values = {n: namespace[n] for n in self._watch}
-            self._prints = prints.take(values, budget_seconds=self._budget / 2) if values else None
+            self._prints = (
+                prints.take(values, budget_seconds=self._affordable(), related=False) if values else None
+            )
             self._ambient = ambient.take()
             self._sticky = _running()
             if self._peak:
@@ -155,7 +160,13 @@ class Observer:
         facts["effects"] = sorted(effects)
         facts["sticky"] = self._left(pending)
         facts["validation_seconds"] = self._looking + time.perf_counter() - ended
+        self._spent += facts["validation_seconds"]
         return facts
+
+    def _affordable(self) -> float:
+        """Return the seconds that one look at the values may take: the cell's own, and what earlier ones have left."""
+        left = SHARE * (time.perf_counter() - self._born) - self._spent
+        return (max(0.0, left) + float(self._budget)) / 2
 
     def _bound(self, namespace: dict[str, Any]) -> set[str]:
         found = set()
@@ -171,12 +182,18 @@ class Observer:
         self._aliases: list[list[str]] = []
         values = {n: namespace[n] for n in self._watch if n in namespace}
         if self._prints is not None:
-            after = prints.take(values, budget_seconds=self._budget / 2)
-            changed, _, unknown = prints.changed(self._prints, after, values)
+            made = {n: namespace[n] for n in sorted(bound) if n in namespace}
+            after = prints.take({**values, **made}, budget_seconds=self._affordable())
+            changed, _, unknown = prints.changed(
+                self._prints, after, values, budget_seconds=self._affordable()
+            )
             gone = bound | (set(self._watch) - values.keys())
             mutated |= changed - gone
             same |= set(values) - changed - unknown - gone
-            self._aliases = [sorted(group) for group in prints.aliases(after)]
+            groups = prints.aliases(after)
+            alone = made.keys() - frozenset().union(*groups)
+            self._aliases = [sorted(group) for group in groups]
+            self._aliases += [[n] for n in sorted(alone) if after.digests[n] is not None]
             self._prints = None
         return mutated, same
 

@@ -30,10 +30,10 @@ class Prints:
     """Attribute names of the objects reached, bounded; for telling an added cache from a change."""
 
 
-def take(values: dict[str, Any], *, budget_seconds: float | None = None) -> Prints:
+def take(values: dict[str, Any], *, budget_seconds: float | None = None, related: bool = True) -> Prints:
     """Fingerprint every value. Nothing is changed and no code of the notebook is called.
 
-    After `budget_seconds` (None = no limit) the names that are left get None.
+    After `budget_seconds` (None = no limit) the names that are left get None. `related`: `aliases` will be asked.
     """
     clock = hashing.Clock(budget_seconds)
     digests: dict[str, str | None] = {}
@@ -48,9 +48,11 @@ def take(values: dict[str, Any], *, budget_seconds: float | None = None) -> Prin
             digests[name] = printer.print(value)
         except (Opaque, hashing.OverBudget):
             digests[name] = None
-        ids[name], kept = _mutable(value, printer)
-        alive.append((printer.temporary, kept))
-        spans[name] = tuple(printer.spans)
+        alive.append(printer.temporary)
+        if related:
+            ids[name], kept = _mutable(value, printer)
+            alive.append(kept)
+            spans[name] = tuple(printer.spans)
         keys[name] = printer.keys
     return Prints(digests, ids, spans, keys)
 
@@ -64,13 +66,19 @@ def fingerprint(value: Any, *, budget_seconds: float | None = None) -> str | Non
 
 
 def changed(
-    before: Prints, after: Prints, values: Mapping[str, Any] | None = None
+    before: Prints,
+    after: Prints,
+    values: Mapping[str, Any] | None = None,
+    *,
+    budget_seconds: float | None = None,
 ) -> tuple[set[str], set[str], set[str]]:
     """Return the names whose values are (changed, changed in a benign way, unknown).
 
     Benign: a library's object got a private attribute, or any object a cached property, and nothing else differs.
-    `values`: the objects as they are now, by name; without them no difference is called benign.
+    `values`: the objects as they are now, by name; without them, and after `budget_seconds`, no difference is called
+    benign.
     """
+    clock = hashing.Clock(budget_seconds)
     different: set[str] = set()
     benign: set[str] = set()
     unknown: set[str] = set()
@@ -79,15 +87,19 @@ def changed(
         if old is None or new is None:
             unknown.add(name)
         elif old != new:
-            same = values is not None and name in values and _masked(values[name], before.keys[name]) == old
+            same = (
+                values is not None
+                and name in values
+                and _masked(values[name], before.keys[name], clock) == old
+            )
             (benign if same else different).add(name)
     return different, benign, unknown
 
 
-def _masked(value: Any, mask: Keys) -> str | None:
+def _masked(value: Any, mask: Keys, clock: hashing.Clock) -> str | None:
     try:
-        return Printer(hashing.Clock(None), {}, mask).print(value)
-    except Opaque:
+        return Printer(clock, {}, mask).print(value)
+    except (Opaque, hashing.OverBudget):
         return None
 
 
@@ -126,8 +138,9 @@ def _mutable(value: Any, printer: Printer) -> tuple[frozenset[int], list[Any]]:
         return frozenset(), []
     if type(value) in (list, set) and set(map(type, value)) <= walk.ATOMS:
         return frozenset((id(value),)), [value]  # the common large case: no look at the pickler's table
-    memo = printer.memo.copy()
-    found = [obj for _, obj in memo.values() if _can_change(type(obj))]
+    memo = printer.memo.copy().values()
+    kinds = {cls for cls in {type(obj) for _, obj in memo} if _can_change(cls)}
+    found = [obj for _, obj in memo if type(obj) in kinds]
     return frozenset(map(id, found)), found
 
 

@@ -7,13 +7,15 @@ Lines and columns are kept, so tracebacks show the user's text.
 """
 
 from __future__ import annotations
+import __future__ as future
 
 import ast
 import copy
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable, Mapping
+import types
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 MAP, HEAD, TAIL, JOIN = "__jup2kub_map__", "__jup2kub_head__", "__jup2kub_tail__", "__jup2kub_join__"
@@ -80,7 +82,45 @@ def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
     for loop in specs:
         spec = spec_of(loop)
         wanted[(spec.line, spec.column, spec.kind)] = json.dumps(dataclasses.asdict(spec))
-    return ast.fix_missing_locations(_Wrapper(wanted).visit(tree)) if wanted else tree
+    if not wanted:
+        return tree
+    plain = copy.deepcopy(tree)
+    _PLAIN.update(dict.fromkeys(wanted.values(), plain))
+    made: ast.Module = ast.fix_missing_locations(_Wrapper(wanted).visit(tree))
+    return made
+
+
+_PLAIN: dict[str, ast.Module] = {}
+"""The user's own tree by the text of each spec that was put into a copy of it."""
+
+
+def as_written(code: types.CodeType) -> types.CodeType:
+    """Return what `code` would be had no loop of it been wrapped."""
+    if not {MAP, JOIN} & set(code.co_names):
+        return code
+    tree = next((_PLAIN[c] for c in code.co_consts if isinstance(c, str) and c in _PLAIN), None)
+    if tree is None:
+        return code
+    flags = (code.co_flags & _FUTURE) | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
+    whole = compile(tree, code.co_filename, "exec", flags, dont_inherit=True)
+    return next((c for c in _codes(whole) if _place_of(c) == _place_of(code)), code)
+
+
+_FUTURE = functools.reduce(
+    lambda flags, name: flags | getattr(future, name).compiler_flag, future.all_feature_names, 0
+)
+
+
+def _codes(code: types.CodeType) -> Iterator[types.CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _codes(constant)
+
+
+def _place_of(code: types.CodeType) -> tuple[Any, ...]:
+    arguments = code.co_argcount + code.co_kwonlyargcount
+    return (code.co_name, code.co_firstlineno, code.co_varnames[:arguments])
 
 
 class _Wrapper(ast.NodeTransformer):

@@ -1,5 +1,6 @@
 """What fingerprints and digests promise."""
 
+import ast
 import functools
 import random
 import threading
@@ -8,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jup2kub.kernel import prints
+from jup2kub.kernel import ambient, prints, rewrite
 
 
 def difference(value, action):
@@ -175,3 +176,37 @@ def test_a_digest_of_what_has_no_content_names_the_type():
 def test_a_digest_of_a_function_is_that_of_its_code():
     one, two, three = (local(f"\n\ndef f(x): return x + {n}")["f"] for n in (1, 1, 2))
     assert prints.digest(one) == prints.digest(two) != prints.digest(three)
+
+
+@pytest.mark.parametrize(
+    "seed", ["random.seed(5)", "random.seed('x')", "np.random.seed(5)", "np.random.seed([1, 2])"]
+)
+@pytest.mark.parametrize("draws", [0, 1, 5000])
+def test_seeding_is_told_from_drawing(seed, draws):
+    name = "@rng:random" if seed.startswith("random") else "@rng:numpy"
+    follows = ambient._follows_python if name == "@rng:random" else ambient._follows_numpy
+    kept = ambient.get(name)
+
+    def draw():
+        [random.random() for _ in range(draws)], np.random.random(draws)
+        return ambient.get(name)
+
+    try:
+        assert follows(kept, draw(), 100)
+        exec(seed)
+        assert not follows(kept, draw(), 100)
+    finally:
+        ambient.put(name, kept)
+
+
+def test_a_function_has_the_digest_of_its_own_text_though_its_loop_is_wrapped():
+    source = "def f(xs):\n    def g(y):\n        return [y + x for x in xs]\n    for x in xs:\n        g(x)\n    return g\n"
+    plain, mapped = {}, {}
+    exec(compile(source, "<cell>", "exec"), plain)
+    specs = [
+        {"cell": 1, "line": 4, "column": 4, "function": "f"},
+        {"cell": 1, "line": 3, "column": 15, "function": "f.g", "kind": "list"},
+    ]
+    exec(compile(rewrite.rewrite(ast.parse(source), specs), "<cell>", "exec"), mapped)
+    assert rewrite.MAP in mapped["f"].__code__.co_names
+    assert prints.digest(mapped["f"]) == prints.digest(plain["f"])
