@@ -206,6 +206,11 @@ class MainLine:
 
     # -- pending values ------------------------------------------------------------------------------------------
 
+    async def settle(self, cell: CellPlan) -> None:
+        """Wait for the steps that `cell` comes after, and bring what it reads."""
+        await self._look(wait=cell.before)
+        await self.fetch(cell.reads | cell.mutates | cell.deletes)
+
     async def fetch(self, names: Iterable[str]) -> None:
         """Bring pending versions of `names` into the main kernel, whole groups at a time."""
         await self._fetch(set(names) & set(self.pending))
@@ -304,7 +309,7 @@ class MainLine:
             await self._look(wait=tuple(self.out))
             await self._fetch(set(self.pending))
         else:
-            await self.fetch(cell.reads | cell.mutates | cell.deletes)
+            await self.settle(cell)
         session.begin(cell)
         self.begun.add(index)
         undo = session.undo_folder(index, 0)
@@ -363,7 +368,7 @@ class MainLine:
 
     async def _again(self, cell: CellPlan) -> None:
         """Replay a finished cell in a new main kernel; its outputs stand."""
-        await self.fetch(cell.reads | cell.mutates | cell.deletes)
+        await self.settle(cell)
         result = await execute(self.session, self.kernel, cell, silent=True, undo=None)
         if result.status != "ok" and not cell.may_raise:
             raise ReplayFailed(cell.index, result)

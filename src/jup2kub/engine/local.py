@@ -214,7 +214,7 @@ class LocalHands:
         """Take a cell over from the main line; None = it needs something that only the main kernel has."""
         reads = cell.reads | cell.mutates | cell.deletes
         needs = {n: p for n, p in line.pending.items() if n in reads}
-        inputs = [line.out[p] for p in sorted(set(needs.values())) if p in line.out]
+        inputs = [line.out[p] for p in sorted({*needs.values(), *cell.before}) if p in line.out]
         origin = Origin()
         before = self._predecessor(cell)
         kernel = None
