@@ -58,10 +58,11 @@ def _separate(world: World, flow: CellFlow, record: Record, facts: Facts) -> Non
     """Take apart names that the text lets share an object, if the trace compared them and found that they do not."""
     if facts.raised or facts.mispredicted:
         return
-    compared = facts.bound | facts.unchanged | facts.mutated
+    groups = [frozenset(g) for g in facts.aliases]
+    compared = facts.unchanged | facts.mutated | frozenset().union(*groups)
     for name in flow.defines & facts.bound:
         others = {n for n in world.sharing.of(name) if n[0] not in "!~"} - {name}
-        shared = frozenset().union(*(g for g in facts.aliases if name in g))
-        if others and others <= compared and not others & shared:
+        shared = frozenset().union(*(g for g in groups if name in g))
+        if others and name in shared and others <= compared and not others & shared:
             world.sharing.leave(name)
             record.joins = [g - {name} for g in record.joins]
