@@ -49,37 +49,45 @@ def main(argv: Sequence[str] | None = None) -> int:
     keys = [k for k in options.only if k != "real"]
     measured: list[tuple[cases.Case, Times]] = []
     rows: list[real.Row] = []
+    broken: list[str] = []
     with tempfile.TemporaryDirectory(prefix="jup2kub-bench-") as name:
         try:
             if keys or not options.only:
-                measured = speed(keys, Path(name), repetitions, options.scale)
+                measured, broken = speed(keys, Path(name), repetitions, options.scale)
             if "real" in options.only or not options.only:
-                rows = real.measure(Path(name) / "real", options.notebooks)
+                rows, more = real.measure(Path(name) / "real", options.notebooks)
+                broken += more
         except Broken as error:
-            print(f"broken: {error}", file=sys.stderr)
-            return 2
+            broken.append(str(error))
     print(report.speed(measured) if measured else "", report.real(rows) if rows else "", sep="\n\n")
+    for text in broken:
+        print(f"broken: {text}", file=sys.stderr)
     partial = options.quick or options.only or options.notebooks or options.scale != 1
     target = options.out or (None if partial else PAGE)
     if target:
-        report.save(target, report.page(repetitions, load, measured, rows))
+        report.save(target, report.page(repetitions, load, measured, rows, broken))
     kept = all(t.same and g.met(t) for c, t in measured for g in c.goals) and all(r.equal for r in rows)
-    return 0 if kept else 1
+    return 0 if kept and not broken else 1
 
 
 def speed(
     keys: Sequence[str], folder: Path, repetitions: int, scale: float
-) -> list[tuple[cases.Case, Times]]:
-    """Measure the chosen cases, and say how each went at once."""
+) -> tuple[list[tuple[cases.Case, Times]], list[str]]:
+    """Measure the chosen cases, and say how each went at once; return the times, and what was broken."""
     second = max(5, round(scale * notebooks.rounds_per_second()))
-    measured = []
+    measured: list[tuple[cases.Case, Times]] = []
+    broken: list[str] = []
     for case in cases.chosen(second, keys):
-        times = repeat(case.contenders, folder / case.key, repetitions)
+        try:
+            times = repeat(case.contenders, folder / case.key, repetitions)
+        except Broken as error:
+            broken.append(f"{case.key}: {error}")
+            continue
         measured.append((case, times))
         verdict = "met" if times.same and all(g.met(times) for g in case.goals) else "NOT MET"
         said = ", ".join(f"{c.name} {times.of(c.name):.2f} s" for c in case.contenders)
         print(f"{case.key}: {case.title}: {said}: {verdict}", file=sys.stderr, flush=True)
-    return measured
+    return measured, broken
 
 
 if __name__ == "__main__":

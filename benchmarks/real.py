@@ -39,8 +39,11 @@ class Row:
     """Share of the serial run's time that is spent between cells: validation, and all other bookkeeping."""
 
 
-def measure(folder: Path, names: Sequence[str] = ()) -> list[Row]:
-    """Build the notebooks in `folder` and measure those whose name begins with one of `names` (none: all)."""
+def measure(folder: Path, names: Sequence[str] = ()) -> tuple[list[Row], list[str]]:
+    """Build the notebooks in `folder` and measure those whose name begins with one of `names` (none: all).
+
+    Returns the rows, and what was broken: a notebook that fails does not stop the others.
+    """
     built = folder / "built"
     done = subprocess.run(
         [sys.executable, "-m", "tests.notebooks.build", str(built)], cwd=ROOT, capture_output=True, text=True
@@ -48,7 +51,16 @@ def measure(folder: Path, names: Sequence[str] = ()) -> list[Row]:
     if done.returncode:
         raise Broken(f"the notebooks could not be built: {done.stderr[-800:]}")
     paths = sorted(built.glob("*.ipynb"))
-    return [one(p, folder) for p in paths if not names or p.stem.startswith(tuple(names))]
+    rows: list[Row] = []
+    broken: list[str] = []
+    for path in paths:
+        if names and not path.stem.startswith(tuple(names)):
+            continue
+        try:
+            rows.append(one(path, folder))
+        except Broken as error:
+            broken.append(f"{path.stem}: {error}")
+    return rows, broken
 
 
 def one(path: Path, folder: Path) -> Row:

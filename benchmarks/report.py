@@ -77,7 +77,13 @@ def machine() -> str:
     return f"{platform.system()} {platform.machine()}, {cores()} cores, Python {platform.python_version()}; {tools}."
 
 
-def page(repetitions: int, load: float, measured: Sequence[tuple[Case, Times]], rows: Sequence[Row]) -> str:
+def page(
+    repetitions: int,
+    load: float,
+    measured: Sequence[tuple[Case, Times]],
+    rows: Sequence[Row],
+    broken: Sequence[str] = (),
+) -> str:
     """Return the whole page. `load`: the machine's load average before anything was run."""
     return f"""# Measured
 
@@ -94,7 +100,14 @@ this machine; run it on yours. What a notebook says is compared between the tool
 ## Notebooks as scientists write them
 
 {real(rows)}
-"""
+{broken_ones(broken)}"""
+
+
+def broken_ones(broken: Sequence[str]) -> str:
+    """Return a section on what could not be measured, or nothing."""
+    if not broken:
+        return ""
+    return "\n## Broken: no time was taken\n\n" + "".join(f"- {text.splitlines()[0]}\n" for text in broken)
 
 
 def save(path: Path, text: str) -> None:
