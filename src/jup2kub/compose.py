@@ -6,7 +6,6 @@ import ast
 import asyncio
 import os
 import platform
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,16 +15,17 @@ from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.session import Session, Terms, Told, with_environment
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
-from jup2kub.engine import foreign, local
+from jup2kub.engine import foreign, lives
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.notebook import Notebook
 from jup2kub.model.plan import PLAN_VERSION, Plan
 from jup2kub.model.run import CellOutcome
-from jup2kub.store import BlobRef, RunKey, Store
+from jup2kub.store import UNFINISHED, BlobRef, RunInfo, RunKey, Store
 from jup2kub.store.files import FileStore
 
 CAP = 50 << 30
@@ -273,6 +273,18 @@ async def _foreign(
     return Execution(notebook, plan, outcomes, stopped, "", asyncio.get_running_loop().time() - began)
 
 
+def take_back_unfinished(store: Store, info: RunInfo) -> UndoLog:
+    """Put the project's files back as they were before tries of the same work that did not come to their end."""
+    mine = UndoLog(store.undo_folder(info.id))
+    for other in store.runs():
+        same = (other.key.notebook, other.key.parameters) == (info.key.notebook, info.key.parameters)
+        if other.id == info.id:
+            mine.take_back()
+        elif same and not other.live and other.state in UNFINISHED:
+            UndoLog(store.undo_folder(other.id)).take_back()
+    return mine
+
+
 async def _run(
     settings: Settings,
     store: Store,
@@ -303,7 +315,7 @@ async def _run(
         environ=dict(launch.env),
     )
     sources = {c.index: c.source for c in compiled.notebook.code}
-    undo = Path(tempfile.mkdtemp(dir=store.staging()))
+    undo = take_back_unfinished(store, info)
     session = Session(
         compiled.plan,
         sources,
@@ -321,10 +333,10 @@ async def _run(
 
     state = "interrupted"
     try:
-        stopped = await local.run(session, launch, kernel, replan)
+        stopped = await lives.run(session, launch, kernel, replan)
         state = "done" if stopped is None else "failed"
         return session, stopped
     finally:
-        session.leave()
+        session.leave(state)
         store.close_run(info.id, state)
         trim(store, tell)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Optional
 
 from jup2kub.agent.observed import file_digest
+from jup2kub.agent.undo import keep
 from jup2kub.store import Store
 
 FileImage = Optional[Mapping[str, Any]]
@@ -42,14 +43,19 @@ def post_images(project: Path, names: Iterable[str], store: Store) -> dict[str, 
     return images
 
 
-def put_back(project: Path, images: Mapping[str, FileImage], store: Store) -> None:
-    """Make each file what its image says; a file that already is stays untouched."""
+def put_back(project: Path, images: Mapping[str, FileImage], store: Store, undo: Path) -> None:
+    """Make each file what its image says; a file that already is stays untouched.
+
+    `undo`: folder that keeps what they were.
+    """
     for name, image in images.items():
         path = project / name
         if image is None:
             if path.is_file():
+                keep(undo, path)
                 path.unlink()
         elif not _same(path, image):
+            keep(undo, path)
             path.parent.mkdir(parents=True, exist_ok=True)
             handle, copy = tempfile.mkstemp(dir=path.parent, prefix=".jup2kub-")
             os.close(handle)

@@ -16,7 +16,7 @@ from typing import Protocol
 
 from jup2kub.agent.judge import Mispredicted, listed, plain
 from jup2kub.agent.keeping import Keep, Keeper
-from jup2kub.agent.kernel import Kernel, KernelDied
+from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
@@ -29,7 +29,6 @@ from jup2kub.agent.steps import (
     outcome_of,
     to_save,
 )
-from jup2kub.agent.undo import restore
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellOutcome
@@ -125,8 +124,7 @@ class MainLine:
         if record is None and past is None and await self._others(cell):
             record = session.known(cell)
         if record is not None:
-            if past is None:
-                session.adopt(cell, record)
+            session.adopt(cell, record, again=past is not None)
             await self._set_pending(cell, record_names(record))
         elif past is not None and past.status == "ok" and not self._outdated(cell):
             await self._again(cell)
@@ -312,15 +310,11 @@ class MainLine:
             await self.settle(cell)
         session.begin(cell)
         self.begun.add(index)
-        undo = session.undo_folder(index, 0)
+        undo = session.undo.begin(index)
         start = time.time()
         session.tell(Told("start", index, "main", seconds=cell.seconds or None))
-        try:
-            maps = self.hands.spare() if self.in_order is None and not self.sticky else 1
-            result = await execute(session, self.kernel, cell, undo=undo, maps=maps)
-        except KernelDied:
-            restore(undo)
-            raise
+        maps = self.hands.spare() if self.in_order is None and not self.sticky else 1
+        result = await execute(session, self.kernel, cell, undo=undo, maps=maps)
         facts = session.facts_of(cell, result)
         outcome = outcome_of(session, cell, result, start=start, attempt=1, worker="main", step=None)
         if result.status != "ok" and not (cell.may_raise and result.status == "error"):
@@ -330,7 +324,11 @@ class MainLine:
             self.pending.pop(name, None)
         self.sticky = self.sticky or facts.sticky
         await self._keep(cell, outcome, facts)
-        session.settle_files(undo)
+        if result.leaving:
+            await self._look(wait=tuple(self.out))
+            await self.keeper.finish()
+            session.tell(Told("note", index, text="it ended its kernel by `exit()`, and with it the notebook"))
+            raise Stop(index)
 
     async def _error_here(self, cell: CellPlan, outcome: CellOutcome) -> None:
         error = outcome.error
@@ -369,7 +367,8 @@ class MainLine:
     async def _again(self, cell: CellPlan) -> None:
         """Replay a finished cell in a new main kernel; its outputs stand."""
         await self.settle(cell)
-        result = await execute(self.session, self.kernel, cell, silent=True, undo=None)
+        undo = self.session.undo.begin(cell.index)
+        result = await execute(self.session, self.kernel, cell, silent=True, undo=undo)
         if result.status != "ok" and not cell.may_raise:
             raise ReplayFailed(cell.index, result)
         for name in cell.writes:

@@ -6,7 +6,6 @@ The same object serves the main line and the steps; it owns no process.
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys
 from jup2kub.agent.observed import file_digest, met, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
-from jup2kub.agent.undo import restore
+from jup2kub.agent.rewind import UndoLog
 from jup2kub.errors import Interrupted
 from jup2kub.kit.canon import digest, from_json, to_json
 from jup2kub.model.facts import Facts
@@ -114,18 +113,16 @@ class Session:
         world: str,
         tell: Callable[[Told], None],
         profile_keys: Mapping[int, str],
-        undo_root: Path,
+        undo: UndoLog,
     ) -> None:
         self.store, self.terms, self.tell = store, terms, tell
         self.sources = dict(sources)
-        self.world, self.undo_root = world, undo_root
+        self.world, self.undo = world, undo
         self.outcomes: dict[int, CellOutcome] = {}
         self.met: dict[int, str] = {}
         """What each cell met outside the notebook, for the keys of later cells."""
         self.records: dict[int, Record] = {}
         self.facts: dict[int, Facts] = {}
-        self.undone: list[Path] = []
-        """Undo folders of finished cells, oldest first, if they are kept."""
         self.flights: Flights | None = None
         """Shared with other runs of a sweep; None = this run is alone."""
         self.collected: dict[str, Any] = {}
@@ -168,27 +165,17 @@ class Session:
         """Cells that the plan lets leave the main line."""
         return frozenset(i for step in self.plan.steps if step.kind == "cells" for i in step.cells)
 
-    def undo_folder(self, cell: int, attempt: int) -> Path:
-        """Return the folder for what the cell is about to overwrite, in this attempt."""
-        folder = self.undo_root / f"{cell}-{attempt}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def settle_files(self, undo: Path) -> None:
-        """The cell is done: what its files were before is needed no longer, unless the whole run is to be undone."""
-        if self.terms.keep_undo:
-            self.undone.append(undo)
-        else:
-            shutil.rmtree(undo, ignore_errors=True)
-
-    def leave(self) -> None:
-        """The run is over: note how its files are, and put them back if it was a rehearsal."""
+    def leave(self, state: str) -> None:
+        """The process is through with the run: note how its files are, and put them back if it was a rehearsal."""
         if self.terms.digests:
             names = {n for facts in self.facts.values() for n in facts.files_written}
             self.left_files = {n: file_digest(self.terms.project / n) for n in sorted(names)}
-        for undo in reversed(self.undone):
-            restore(undo)
-        shutil.rmtree(self.undo_root, ignore_errors=True)
+        if self.terms.keep_undo:
+            self.undo.take_back()
+        if self.terms.keep_undo or state == "done":
+            self.undo.forget()
+        else:
+            self.undo.leave()
 
     def digests_of_files(self, facts: Facts) -> dict[str, str | None]:
         """Return the digest of every file that a cell wrote, as it is now; None = gone."""
@@ -295,9 +282,14 @@ class Session:
         saved = {n for v in loadable for n in v["names"]} | set(record["deleted"])
         return self.read_later[cell.index] <= saved
 
-    def adopt(self, cell: CellPlan, record: Record) -> CellOutcome:
-        """Take a committed result as the cell's own: outputs, files, facts. Values are loaded when they are read."""
-        put_back(self.terms.project, record["files"], self.store)
+    def adopt(self, cell: CellPlan, record: Record, again: bool = False) -> None:
+        """Take a committed result as the cell's own: outputs, files, facts. Values are loaded when they are read.
+
+        `again`: it was made or taken before in this process, and only its files are wanted.
+        """
+        put_back(self.terms.project, record["files"], self.store, self.undo.begin(cell.index))
+        if again:
+            return
         self.records[cell.index] = record
         self.facts[cell.index] = from_json(Facts, record["facts"])
         self.keys.executed(
@@ -307,7 +299,6 @@ class Session:
         outcome = replace(outcome, index=cell.index, from_store=True, count=self.counts[cell.index])
         self.outcomes[cell.index] = outcome
         self.tell(Told("adopted", cell.index, outcome.where, seconds=outcome.seconds))
-        return outcome
 
     # -- committing ----------------------------------------------------------------------------------------------
 

@@ -9,31 +9,58 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 JOURNAL = "journal"
 
 
-def restore(undo: Path) -> list[str]:
+def restore(undo: Path, leave: Collection[str] = ()) -> list[str]:
     """Undo, latest first, every change in the journal of folder `undo`; the folder is left as it is.
 
-    Returns the absolute paths put back. A missing folder or journal means that nothing was changed. A line that a
-    kill has cut short is ignored: its change had not begun. Doing it twice does no harm.
+    Returns the absolute paths put back; those in `leave` are not. Doing it twice does no harm.
     """
-    undo = Path(undo)
+    found = [entry for entry in _journal(undo) if entry["path"] not in leave]
+    for entry in reversed(found):
+        _put_back(entry, undo)
+    return list(dict.fromkeys(entry["path"] for entry in reversed(found)))
+
+
+def keep(undo: Path, path: Path) -> None:
+    """Before the file is replaced or removed: keep what it is, in folder `undo`."""
+    entry: dict[str, Any] = {"path": str(path), "was": "absent"}
+    if path.is_symlink():
+        entry.update(was="link", target=os.readlink(path))
+    elif path.is_file():
+        stat = path.stat()
+        name = f"kept.{sum(1 for _ in undo.iterdir())}"
+        shutil.copyfile(path, undo / name)
+        entry.update(was="file", copy=name, mode=stat.st_mode & 0o7777, mtime=stat.st_mtime_ns)
+    with open(undo / JOURNAL, "ab") as journal:
+        journal.write(json.dumps(entry).encode("utf-8", "surrogateescape") + b"\n")
+
+
+def changes(undo: Path) -> list[str]:
+    """Return the absolute paths in the journal of folder `undo`."""
+    return [entry["path"] for entry in _journal(undo)]
+
+
+def _journal(undo: Path) -> list[dict[str, Any]]:
+    """Return the journal's entries, oldest first.
+
+    A missing folder or journal means that nothing was changed. A line that a kill has cut short is ignored: its change
+    had not begun.
+    """
     try:
         lines = (undo / JOURNAL).read_bytes().split(b"\n")[:-1]
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = []
-    for line in reversed(lines):
+    for line in lines:
         with contextlib.suppress(ValueError):
             found.append(json.loads(line.decode("utf-8", "surrogateescape")))
-    for entry in found:
-        _put_back(entry, undo)
-    return list(dict.fromkeys(entry["path"] for entry in found))
+    return found
 
 
 def _put_back(entry: Mapping[str, Any], undo: Path) -> None:

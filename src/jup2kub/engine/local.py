@@ -14,7 +14,7 @@ from typing import Any
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
-from jup2kub.agent.mainline import MainLine, StartAgain, Stop
+from jup2kub.agent.mainline import MainLine
 from jup2kub.agent.recipe import recipe, shippable
 from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import (
@@ -23,8 +23,6 @@ from jup2kub.agent.steps import (
     Lost,
     Outcome,
     Raised,
-    ReplayFailed,
-    Unloadable,
     Unshippable,
     load,
     prepare,
@@ -35,14 +33,11 @@ from jup2kub.engine.budgets import Config
 from jup2kub.engine.homes import Home, Origin
 from jup2kub.engine.state import advance
 from jup2kub.engine.tasks import MAIN, State, initial
-from jup2kub.errors import EnvironmentProblem
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
 QUEUED = 4
 """Forks that may wait for a core, per worker: each holds memory that the main line changes under it."""
-LIVES = 5
-"""Times the main kernel may be lost before the run gives up."""
 HERE = "here"
 """The one worker: this machine."""
 
@@ -190,7 +185,7 @@ class LocalHands:
             self.apply(ev.Failed(task, number, "user", "it raised", sent.early, jitter=chance))
         elif isinstance(outcome, Lost):
             self.session.tell(Told("retry", index, "step", text=outcome.reason))
-            kinds = {"died": "infrastructure", "memory": "memory", "hung": "hang"}
+            kinds = {"died": "infrastructure", "crashed": "hang", "memory": "memory", "hung": "hang"}
             self.apply(ev.Failed(task, number, kinds[outcome.cause], outcome.reason, jitter=chance))
         else:
             self.apply(ev.Mispredicted(task, number, index, outcome.reason))
@@ -351,45 +346,3 @@ class LocalHands:
         for kernel in self._copies:
             kernel.kill()
             await kernel.close()
-
-
-async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable[[], None]) -> int | None:
-    """Run the session's plan to its end; return the cell that ended it early, or None.
-
-    `kernel`: the first main kernel. `replan` is called after a misprediction was learned.
-    Raises KernelDied when the main kernel cannot be kept alive.
-    """
-    in_order: int | None = None
-    first = kernel.pid
-    for life in range(LIVES):
-        hands = LocalHands(session, launch, first)
-        line = MainLine(session, hands, kernel, in_order)
-        try:
-            await line.drive()
-            return None
-        except Stop as stop:
-            return stop.cell
-        except StartAgain as again:
-            session.tell(Told("note", text=str(again)))
-            if again.in_order is not None:
-                in_order = again.in_order if in_order is None else min(in_order, again.in_order)
-            if again.wrong is not None:
-                session.forget(again.wrong, in_order)
-                replan()
-        except (Unloadable, ReplayFailed) as failure:
-            session.tell(Told("note", text=str(failure)))
-            if isinstance(failure, ReplayFailed):
-                in_order = failure.cell if in_order is None else min(in_order, failure.cell)
-        except KernelDied as death:
-            if life == LIVES - 1:
-                raise
-            session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
-        finally:
-            await line.keeper.stop()
-            line.land_all()
-            await hands.stop()
-            await kernel.close()
-        kernel = await Kernel.start(launch, names_of=first)
-    raise EnvironmentProblem(
-        "J2K405", "the main kernel was lost too often", "see the last cell that was running, and its memory"
-    )

@@ -229,6 +229,10 @@ class Store(Protocol):
     def update_run(self, run: str, *, plan: BlobRef | None = None) -> RunInfo:
         """Write down the plan of a run that this store holds."""
 
+    def undo_folder(self, run: str) -> Path:
+        """Return a folder of this machine, made or not, that stays as long as the run: what its cells overwrite is
+        kept there."""
+
     def close_run(self, run: str, state: str) -> RunInfo:
         """Write the final state (one of `STATES` but `running`) and let go of the run."""
 

@@ -251,6 +251,9 @@ class FileStore:
     def update_run(self, run: str, *, plan: BlobRef | None = None) -> RunInfo:
         return self._runs.update(run, plan)
 
+    def undo_folder(self, run: str) -> Path:
+        return self.root / "runs" / run / "undo"
+
     @_guarded
     def close_run(self, run: str, state: str) -> RunInfo:
         return self._runs.finish(run, state)

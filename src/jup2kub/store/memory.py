@@ -50,6 +50,7 @@ class MemoryStore:
         self._ledgers: dict[str, dict[Any, Any]] = {}
         self._cancelled: dict[str, Record] = {}
         self._runs: dict[str, RunInfo] = {}
+        self._undo: dict[str, Path] = {}
         self._memo: dict[tuple[str, Slot], tuple[float, float, Record, Record]] = {}
         self._profile: dict[str, Facts] = {}
 
@@ -219,6 +220,11 @@ class MemoryStore:
         info = self._own(run)
         self._runs[run] = replace(info, updated=self._clock(), plan=plan or info.plan)
         return self._runs[run]
+
+    def undo_folder(self, run: str) -> Path:
+        if run not in self._undo:
+            self._undo[run] = self.staging()
+        return self._undo[run]
 
     def close_run(self, run: str, state: str) -> RunInfo:
         if state not in STATES or state == "running":
