@@ -1,0 +1,88 @@
+"""The lives of a main line: one kernel after the other, until the notebook is done or a cell ends it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+from jup2kub.agent.kernel import Kernel, KernelDied
+from jup2kub.agent.launch import Launch
+from jup2kub.agent.mainline import MainLine, StartAgain, Stop
+from jup2kub.agent.session import Session, Told
+from jup2kub.agent.steps import ReplayFailed, Unloadable
+from jup2kub.engine.local import LocalHands
+from jup2kub.errors import EnvironmentProblem
+from jup2kub.model.run import CellError, CellOutcome
+
+LIVES = 5
+"""Times the main kernel may be lost before the run gives up."""
+
+
+def poisoned(session: Session, death: KernelDied, deaths: Counter[int | None]) -> bool:
+    """Count a death of the main kernel; return whether its cell has killed it twice, and so ends the notebook."""
+    cell = death.death.cell
+    deaths[cell] += 1
+    if cell is None or deaths[cell] < 2:
+        return False
+    error = CellError("DeadKernelError", death.message, (death.message,))
+    session.outcomes[cell] = CellOutcome(
+        index=cell,
+        status="aborted",
+        outputs=tuple(death.outputs),
+        count=session.counts[cell],
+        attempt=deaths[cell],
+        error=error,
+    )
+    return True
+
+
+async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable[[], None]) -> int | None:
+    """Run the session's plan to its end; return the cell that ended it early, or None.
+
+    `kernel`: the first main kernel. `replan` is called after a misprediction was learned.
+    Raises KernelDied when the main kernel cannot be kept alive.
+    """
+    in_order: int | None = None
+    deaths: Counter[int | None] = Counter()
+    first = kernel.pid
+    for life in range(LIVES):
+        hands = LocalHands(session, launch, first)
+        line = MainLine(session, hands, kernel, in_order)
+        ended: int | None = None
+        try:
+            await line.drive()
+            return None
+        except Stop as stop:
+            ended = stop.cell
+        except StartAgain as again:
+            session.tell(Told("note", text=str(again)))
+            if again.in_order is not None:
+                in_order = again.in_order if in_order is None else min(in_order, again.in_order)
+            if again.wrong is not None:
+                session.forget(again.wrong, in_order)
+                replan()
+        except (Unloadable, ReplayFailed) as failure:
+            session.tell(Told("note", text=str(failure)))
+            if isinstance(failure, ReplayFailed):
+                in_order = failure.cell if in_order is None else min(in_order, failure.cell)
+        except KernelDied as death:
+            if poisoned(session, death, deaths):
+                return death.death.cell
+            if life == LIVES - 1:
+                raise
+            session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
+        finally:
+            await line.keeper.stop()
+            line.land_all()
+            await hands.stop()
+            if kernel.running is not None:
+                kernel.kill()
+            await kernel.close()
+        if ended is not None:
+            session.undo.take_back(i for i in session.cells if i > ended)
+            return ended
+        session.undo.take_back()
+        kernel = await Kernel.start(launch, names_of=first)
+    raise EnvironmentProblem(
+        "J2K405", "the main kernel was lost too often", "see the last cell that was running, and its memory"
+    )
