@@ -179,7 +179,7 @@ class Lockstep:
             return
         if type(one).__name__ == "BlockValuesRefs":
             return  # a list of weak references that grows by use: which objects have it is what counts
-        if type(one).__module__.startswith("pandas."):
+        if walk.module_of(type(one)).startswith("pandas."):
             for name in ("refs", "blocks"):
                 if hasattr(one, name):
                     self._todo.append((getattr(one, name), getattr(other, name)))

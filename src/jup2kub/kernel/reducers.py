@@ -82,14 +82,14 @@ class Rules:
             raise Unshippable("", reason)
         name = self._singleton(obj, cls)
         if name is not None:
-            return (rebuild.module_attribute, (cls.__module__, name))
-        if self._loaded["pandas"] is not None and cls.__module__.startswith("pandas."):
+            return (rebuild.module_attribute, (walk.module_of(cls), name))
+        if self._loaded["pandas"] is not None and walk.module_of(cls).startswith("pandas."):
             return self._pandas(obj)
         return None
 
     def _singleton(self, obj: Any, cls: type) -> str | None:
         """Return the name under which the module of its type holds this very object (sentinels, global generators)."""
-        module = cls.__module__
+        module = walk.module_of(cls)
         if module in ("builtins", "__main__"):
             return None
         names = self._singletons.get(module)
@@ -160,7 +160,7 @@ class Rules:
             self._keep.append(obj)
             return (rebuild.references, ())
         shared: Any = getattr(obj, "refs", None)
-        if type(shared) is refs and type(obj).__module__.startswith(
+        if type(shared) is refs and walk.module_of(type(obj)).startswith(
             ("pandas.core.internals", "pandas._libs.internals")
         ):
             make, arguments = obj.__reduce__()[:2]

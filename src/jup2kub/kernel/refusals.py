@@ -62,7 +62,7 @@ _PICKLABLE = {"BytesIO", "StringIO"}
 def reason_for(cls: type) -> str | None:
     """Return why values of this type never travel; None if nothing speaks against it."""
     for base in cls.__mro__:
-        module, name = base.__module__, base.__qualname__
+        module, name = walk.module_of(base), base.__qualname__
         if name in _PICKLABLE and module == "_io":
             return None
         key = name if module == "builtins" else f"{module}.{name}"

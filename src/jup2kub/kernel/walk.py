@@ -64,15 +64,20 @@ _HEAP_TYPE = 1 << 9
 _WORD = object.__basicsize__ // 2
 
 
+def module_of(cls: type) -> str:
+    """Return the name of the module that made the class; empty if it does not say (classes made by calls)."""
+    return str(type.__getattribute__(cls, "__module__") or "")
+
+
 def type_name(cls: type) -> str:
     """Return `module.qualname`, the module left out for builtins and the notebook's own classes."""
-    module = type.__getattribute__(cls, "__module__")
+    module = module_of(cls)
     return cls.__qualname__ if module in ("builtins", "__main__") else f"{module}.{cls.__qualname__}"
 
 
 def is_notebooks(cls: type) -> bool:
     """Whether a cell defined the class."""
-    return bool(type.__getattribute__(cls, "__module__") == "__main__")
+    return module_of(cls) == "__main__"
 
 
 def solid_base(cls: type) -> type:
@@ -141,7 +146,7 @@ def content(obj: Any) -> Any:
 
 def is_cached(cls: type, name: str) -> bool:
     """Whether attribute `name` is by its making a cache: a `cached_property` or one named a cache."""
-    if is_named_cache(cls, name) or name in _CACHES.get(cls.__module__.partition(".")[0], ()):
+    if is_named_cache(cls, name) or name in _CACHES.get(module_of(cls).partition(".")[0], ()):
         return True
     for base in cls.__mro__:
         if name in vars(base):
@@ -208,6 +213,6 @@ def is_benign(cls: type, name: str) -> bool:
 def is_shared_service(cls: type) -> bool:
     """Whether many values hold one object of this type without being related by it: loggers, locks, pandas' records."""
     return (
-        cls.__module__ in ("logging", "_thread", "pandas._libs.internals", "weakref")
+        module_of(cls) in ("logging", "_thread", "pandas._libs.internals", "weakref")
         or cls.__name__ == "Logger"
     )
