@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,6 +31,13 @@ def project(tmp_path: Path) -> Path:
     (folder / "out.txt").write_text("out")
     (folder / "folder" / "a.csv").write_text("a")
     return folder
+
+
+@pytest.fixture
+def store() -> Iterator[MemoryStore]:
+    opened = MemoryStore()
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -108,8 +115,9 @@ def test_a_file_that_cannot_be_read_has_no_digest(project: Path) -> None:
     assert file_digest(project / "folder") is None
 
 
-def test_written_files_are_put_back_as_the_cell_left_them(project: Path, undo: Path) -> None:
-    store = MemoryStore()
+def test_written_files_are_put_back_as_the_cell_left_them(
+    project: Path, undo: Path, store: MemoryStore
+) -> None:
     (project / "folder" / "made.bin").write_bytes(b"\0" * 10)
     os.chmod(project / "folder" / "made.bin", 0o640)
     outside = str(project.parent / "outside.txt")
@@ -131,10 +139,13 @@ def test_written_files_are_put_back_as_the_cell_left_them(project: Path, undo: P
     assert sorted(p.name for p in project.iterdir()) == ["folder", "in.txt", "out.txt"], (
         "nothing is left over"
     )
+    restore(undo)
+    assert (project / "out.txt").read_text() == "changed since"
+    assert (project / "removed.txt").read_text() == "back again"
+    assert not (project / "folder" / "made.bin").exists()
 
 
-def test_files_that_are_right_already_stay_untouched(project: Path, undo: Path) -> None:
-    store = MemoryStore()
+def test_files_that_are_right_already_stay_untouched(project: Path, undo: Path, store: MemoryStore) -> None:
     images = post_images(project, ("out.txt",), store)
     inode = (project / "out.txt").stat().st_ino
     put_back(project, images, store, undo)
@@ -143,8 +154,9 @@ def test_files_that_are_right_already_stay_untouched(project: Path, undo: Path) 
     assert (project / "out.txt").stat().st_ino == inode
 
 
-def test_a_file_of_equal_size_and_other_content_is_put_back(project: Path, undo: Path) -> None:
-    store = MemoryStore()
+def test_a_file_of_equal_size_and_other_content_is_put_back(
+    project: Path, undo: Path, store: MemoryStore
+) -> None:
     images = post_images(project, ("out.txt",), store)
     (project / "out.txt").write_text("OUT")
     put_back(project, images, store, undo)
