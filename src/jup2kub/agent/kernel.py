@@ -115,6 +115,10 @@ class Kernel:
         except KernelDied as died:
             Path(stacks).unlink()
             raise _does_not_start(launch, died, kernel._wire.take()) from died
+        except asyncio.CancelledError:
+            kernel.kill()
+            await kernel.close()
+            raise
         return kernel
 
     @property

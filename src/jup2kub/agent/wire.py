@@ -215,11 +215,16 @@ class Process:
         """Send a signal to the process, or with `group` to all of its process group."""
         if self._gone:
             return
+        started = descendants(self.pid) if group and number == signal.SIGKILL else ()
         with contextlib.suppress(ProcessLookupError, PermissionError):
             if group:
                 os.killpg(self.pid, number)
             else:
                 os.kill(self.pid, number)
+        for pid in started:
+            # Those in a group of their own, which the cell's code has started.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
 
     def fate(self) -> tuple[int | None, str, str]:
         """Reap the process. Returns exit code, name of the signal, and both in words."""
@@ -257,6 +262,21 @@ class Process:
                 return file.read().rpartition(b")")[2].split()[0] in (b"Z", b"X")
         except OSError:
             return True
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the processes that the process has started, and those that they have. Linux only, else none."""
+    found: list[int] = []
+    todo = [pid]
+    while todo:
+        folder = f"/proc/{todo.pop()}/task"
+        with contextlib.suppress(OSError):
+            for thread in os.listdir(folder):
+                with open(f"{folder}/{thread}/children", "rb") as file:
+                    mine = [int(word) for word in file.read().split()]
+                found += mine
+                todo += mine
+    return found
 
 
 def adopt_orphans() -> bool:

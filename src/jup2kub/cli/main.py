@@ -6,7 +6,9 @@ import argparse
 import importlib
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -68,11 +70,20 @@ def parser(verb: str | None = None) -> argparse.ArgumentParser:
     return top
 
 
+def end_as_interrupted() -> None:
+    """Let a request to end, or a terminal that goes away, be the same as Ctrl-C."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = next((w for w in words if w in VERBS), "")
     debug = "--debug" in words
+    end_as_interrupted()
     try:
         chosen = parser(verb).parse_args(words)
         return int(chosen.act(chosen))
