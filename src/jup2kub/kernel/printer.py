@@ -271,7 +271,8 @@ class Printer(pickle.Pickler):
         return (token, ("count", repr(obj)))
 
     def _lru(self, obj: Any) -> Any:
-        return self._made(obj, "cached function", [obj.__wrapped__])
+        # What is kept cannot be seen, how much can: a call that fills the cache shows.
+        return self._made(obj, "cached function", [obj.__wrapped__, tuple(obj.cache_info())])
 
 
 _RULES: dict[type, Callable[[Printer, Any], Any]] = {
