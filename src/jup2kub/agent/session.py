@@ -315,11 +315,11 @@ class Session:
         return observe(facts, self.terms.project, self.terms.environ)
 
     def surroundings(
-        self, facts: Facts, observed: Mapping[str, Any] | None = None
+        self, facts: Facts, observed: Mapping[str, Any]
     ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-        """Return, right after a cell, the files it wrote and what it was seen to depend on, for its record."""
+        """Return, right after a cell, the files it wrote and (as `observed`) what it depended on, for its record."""
         files = post_images(self.terms.project, facts.files_written, self.store)
-        return files, observed or self.observe(facts)
+        return files, observed
 
     def commit(
         self,
@@ -328,14 +328,13 @@ class Session:
         facts: Facts,
         saved: list[Mapping[str, Any]],
         token: str,
-        around: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None,
+        around: tuple[Mapping[str, Any], Mapping[str, Any]],
     ) -> Record:
         """Make the result durable; whoever was first wins, and its record is returned.
 
-        `around`: the `surroundings` if they may have changed since. Raises Interrupted after a cancel.
+        `around`: its `surroundings` when it ended. Raises Interrupted after a cancel.
         """
-        files, observed = around or self.surroundings(facts)
-        self.executed(cell, facts, token, observed)
+        files, observed = around
         record = {
             "cell": cell.index,
             "run": self.terms.run,

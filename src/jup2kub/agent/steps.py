@@ -213,7 +213,18 @@ def outcome_of(
         start=start,
         seconds=result.seconds,
         peak_bytes=result.facts.peak_bytes or None,
-        error=CellError(error["ename"], error["evalue"], tuple(error["traceback"])) if error else None,
+        error=told_error(error) if error else None,
+    )
+
+
+def told_error(error: Mapping[str, Any]) -> CellError:
+    """Return the error of a cell as its kernel tells it."""
+    return CellError(
+        error["ename"],
+        error["evalue"],
+        tuple(error["traceback"]),
+        error.get("line"),
+        dict(error.get("inputs", {})),
     )
 
 
@@ -339,6 +350,8 @@ class Attempt:
         if wrong is not None:
             restore(undo)
             return wrong
+        token, observed = secrets.token_hex(8), session.observe(facts)
+        session.executed(cell, facts, token, observed)
         began = time.monotonic()
         known = (*cell.groups, *facts.aliases)
         extra = beyond(cell, facts)
@@ -360,6 +373,7 @@ class Attempt:
             )
         if set(stuck) & (session.read_later[cell.index] | extra):
             return Unshippable(outcome, stuck, saved, facts)
-        record = session.commit(cell, outcome, facts, saved, secrets.token_hex(8))
+        around = session.surroundings(facts, observed)
+        record = session.commit(cell, outcome, facts, saved, token, around)
         session.learn(cell.index, facts)
         return Done(outcome, record, extra)
