@@ -16,6 +16,10 @@ class CellError:
     evalue: str
     traceback: Tuple[str, ...] = ()
     """Lines as IPython formats them, colours included."""
+    line: Optional[int] = None
+    """Line of the cell's text, from 1; None = not known."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """What the names that it uses held when it failed, in short."""
 
 
 @dataclass(frozen=True)
