@@ -12,6 +12,7 @@ import hashlib
 import json
 import mmap
 import os
+import threading
 from typing import Any, BinaryIO
 
 from . import memory
@@ -21,24 +22,48 @@ _CHUNK = 1 << 22
 """Bytes hashed and written at a time: they are still in the cache for the second of the two."""
 
 
-class Writer:
-    """Writes one file and digests it on the way. Raises OSError as the system does."""
+_LARGE = 1 << 24
+"""Bytes that are worth a thread."""
 
-    def __init__(self, path: str) -> None:
+
+class Writer:
+    """Writes one file and digests it on the way. Raises OSError as the system does.
+
+    `threads`: large pieces are digested in a second thread, which ends with the piece.
+    """
+
+    def __init__(self, path: str, *, threads: bool = False) -> None:
+        self._threads = threads
         self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115 - `finish` closes it
         self._digest = hashlib.sha256()
         self.position = 0
         self.write(MAGIC)
 
-    def write(self, data: Any) -> None:
-        """Append bytes or any contiguous buffer."""
+    def write(self, data: Any) -> int:
+        """Append bytes or any contiguous buffer; return their number."""
         with memoryview(data) as whole, whole.cast("B") as view:
-            for at in range(0, len(view), _CHUNK):
-                part = view[at : at + _CHUNK]
-                self._digest.update(part)
-                while len(part):
-                    part = part[self._file.write(part) or 0 :]
+            if self._threads and len(view) >= _LARGE:
+                self._write_large(view)
+            else:
+                for at in range(0, len(view), _CHUNK):
+                    part = view[at : at + _CHUNK]
+                    self._digest.update(part)
+                    self._append(part)
             self.position += len(view)
+            return len(view)
+
+    def _write_large(self, view: memoryview) -> None:
+        helper = threading.Thread(target=self._digest.update, args=(view,), name="digest")
+        helper.start()
+        try:
+            for at in range(0, len(view), _CHUNK):
+                self._append(view[at : at + _CHUNK])
+        finally:
+            helper.join()
+
+    def _append(self, part: memoryview) -> None:
+        while len(part):
+            part = part[self._file.write(part) or 0 :]
 
     def block(self, low: int, data: Any) -> tuple[int, int]:
         """Append a memory block from address `low`; return (offset in the file, bytes)."""
@@ -82,3 +107,27 @@ class Reader:
     def part(self, place: list[int]) -> memoryview:
         """Return the bytes at (offset, size)."""
         return self._whole[place[0] : place[0] + place[1]]
+
+
+class Stream:
+    """A part of a mapped file as `pickle` reads it: a piece at a time."""
+
+    def __init__(self, part: memoryview) -> None:
+        self._part = part
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        """Return the next `size` bytes."""
+        self._at += size
+        return bytes(self._part[self._at - size : self._at])
+
+    def readinto(self, target: Any) -> int:
+        """Fill `target` with the next bytes and return their number."""
+        size = memoryview(target).nbytes
+        memoryview(target).cast("B")[:] = self._part[self._at : self._at + size]
+        self._at += size
+        return size
+
+    def readline(self) -> bytes:
+        """Return the rest of a line; only the protocols before ours have lines."""
+        raise ValueError("not a stream of saved values")

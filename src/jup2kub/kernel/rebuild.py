@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import marshal
-import struct
 import sys
 import types
 from typing import Any
@@ -84,10 +83,6 @@ def closure_cell() -> Any:
 
 def fill_cell(cell: Any, state: tuple[Any]) -> None:
     cell.cell_contents = state[0]
-
-
-def anonymous_nan(bits: bytes) -> float:
-    return float(struct.unpack("<d", bits)[0])
 
 
 def counter(start: Any, step: Any) -> Any:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import ast
+import enum
 import functools
 import gc
 import itertools
 import marshal
-import pickle
 import re
-import struct
 import sys
 import types
 from typing import Any, Callable, Optional
@@ -45,22 +44,60 @@ class Rules:
         self.cells: set[int] = set()
         self.current: Any = None
         """The object taken apart last: the culprit if pickling fails."""
+        self.certain = True
+        """Whether all that was taken apart so far is surely made again as it was: then nothing need be compared."""
+        self._kinds: dict[type, _Kind] = {}
+        self._owners: dict[int, int] = {}
         self._singletons: dict[str, dict[int, str]] = {}
         self._keep: list[Any] = []
         self._loaded = {name: sys.modules.get(name) for name in ("numpy", "numpy.ma", "pandas")}
 
     def reduce(self, obj: Any) -> Any:
         """Return how to make `obj` again, or NotImplemented: as pickle does. Raises Unshippable."""
-        self.current = obj
         cls = type(obj)
+        kind = self._kinds.get(cls)
+        if kind is None:
+            kind = self._kinds[cls] = self._kind(cls)
+        if kind is _Kind.VALUE:
+            return NotImplemented
+        self.current = obj
         numpy = self._loaded["numpy"]
         if numpy is not None and isinstance(obj, numpy.ndarray):
-            return self._array(obj, cls, numpy) or NotImplemented
+            return self._array(obj, cls, numpy) or self._unsure()
         found = self._definition(obj)
         if found is None and not isinstance(obj, type):
             rule = _RULES.get(cls)
             found = rule(self, obj) if rule is not None else self._other(obj, cls)
+            if not self._is_whole(obj, kind):
+                self.certain = False
         return NotImplemented if found is None else found
+
+    def _unsure(self) -> Any:
+        self.certain = False
+        return NotImplemented
+
+    def _kind(self, cls: Any) -> _Kind:
+        if cls in _RULES:
+            return _Kind.RULE if cls in _SURE else _Kind.OTHER
+        if refusals.reason_for(cls) is not None or issubclass(cls, (type, BaseException)):
+            return _Kind.OTHER
+        if cls in walk.WHOLE or walk.is_value(cls):
+            return _Kind.OTHER if self._has_singletons(cls) else _Kind.VALUE
+        if walk.pickles_by_default(cls):
+            return _Kind.OBJECT
+        return _Kind.TABLE if walk.package_of(cls) in ("pandas", "pyarrow") else _Kind.OTHER
+
+    def _is_whole(self, obj: Any, kind: _Kind) -> bool:
+        """Whether this object has nothing that its pickling leaves behind."""
+        if kind is _Kind.OBJECT:
+            own = walk.attributes(obj)
+            if own is not None and self._owners.setdefault(id(own), id(obj)) != id(obj):
+                raise Unshippable(
+                    "", f"two objects of type {walk.type_name(type(obj))} share their attributes"
+                )
+        elif kind is _Kind.TABLE:
+            return all(name[:1] == "_" or name in _MANAGED for name in walk.attributes(obj) or ())
+        return kind is not _Kind.OTHER or _is_named(obj)
 
     def _definition(self, obj: Any) -> Reduced:
         key = self.definitions.name_of(obj)
@@ -83,7 +120,7 @@ class Rules:
         name = self._singleton(obj, cls)
         if name is not None:
             return (rebuild.module_attribute, (walk.module_of(cls), name))
-        if self._loaded["pandas"] is not None and walk.module_of(cls).startswith("pandas."):
+        if self._loaded["pandas"] is not None and walk.package_of(cls) == "pandas":
             return self._pandas(obj)
         return None
 
@@ -94,11 +131,14 @@ class Rules:
             return None
         names = self._singletons.get(module)
         if names is None:
-            loaded = sys.modules.get(module)
-            held = vars(loaded) if isinstance(loaded, types.ModuleType) else {}
-            names = {id(v): k for k, v in list(held.items()) if not isinstance(v, (type, types.FunctionType))}
-            self._singletons[module] = names
+            held = _held(module)
+            names = self._singletons[module] = {id(v): k for k, v in held.items()}
         return names.get(id(obj))
+
+    def _has_singletons(self, cls: type) -> bool:
+        return walk.module_of(cls) != "builtins" and any(
+            type(v) is cls for v in _held(walk.module_of(cls)).values()
+        )
 
     def _array(self, obj: Any, cls: type, numpy: Any) -> Reduced:
         if cls is numpy.ndarray:
@@ -110,6 +150,7 @@ class Rules:
         if cls.__reduce__ is numpy.ndarray.__reduce__ or (masked is not None and cls is masked.MaskedArray):
             plain = numpy.ndarray.view(obj, numpy.ndarray)
             plain.flags.writeable = obj.flags.writeable
+            self.certain = False
             return (
                 rebuild.array_subclass,
                 (cls, plain),
@@ -123,6 +164,8 @@ class Rules:
     def _plain(self, obj: Any) -> Reduced:
         if obj.dtype.hasobject or obj.dtype.kind == "T":
             return None  # references or strings of variable width: only NumPy knows the way
+        if not obj.flags.owndata and not _owned_by_array(obj):
+            self.certain = False  # bytes of another kind of object, which may be in the group as well
         if obj.size == 0 or obj.itemsize == 0:
             order = "F" if obj.flags.f_contiguous and not obj.flags.c_contiguous else "C"
             return (rebuild.empty_array, (obj.dtype, obj.shape, order, obj.flags.writeable))
@@ -138,16 +181,16 @@ class Rules:
         if not (obj.flags.c_contiguous or obj.flags.f_contiguous):
             return None
         flat = obj.reshape(-1) if obj.flags.c_contiguous else obj.T.reshape(-1)
-        items = [self._nan(item) if type(item) is float and item != item else item for item in flat.tolist()]
+        items = [self.nan(item) if type(item) is float and item != item else item for item in flat.tolist()]
         order = "C" if obj.flags.c_contiguous else "F"
         state = (items, obj.flags.writeable)
         return (rebuild.object_array, (obj.shape, order), state, None, None, rebuild.fill_objects)
 
-    def _nan(self, value: float) -> Any:
-        """Return a stand-in for a NaN in a list, which keeps identity: pickle itself would make new ones."""
+    def nan(self, value: float) -> Any:
+        """Return a stand-in for a module's NaN, which keeps identity: pickle itself would make new ones."""
         for name in ("numpy", "math"):
             if vars(sys.modules.get(name, types)).get("nan") is value:
-                return _Nan(name)
+                return ModuleNan(name)
         return value
 
     def _pandas(self, obj: Any) -> Reduced:
@@ -167,7 +210,7 @@ class Rules:
             return (rebuild.block, (make, arguments, shared))
         if type(obj).__name__ == "SingleBlockManager":
             return (type(obj), (obj.blocks[0], obj.axes[0]))
-        shared = getattr(obj, "_references", None) if isinstance(obj, pandas.Index) else None
+        shared = vars(obj).get("_references") if isinstance(obj, pandas.Index) else None
         if type(shared) is refs and shared.has_reference():
             found = obj.__reduce__()
             if not any(found[2:]):
@@ -177,6 +220,7 @@ class Rules:
     def _function(self, obj: types.FunctionType) -> Reduced:
         if obj.__module__ != "__main__" and "<" not in obj.__qualname__:
             return None  # importable by name; if it is not, pickle says so
+        self.certain = False
         closure, scope = obj.__closure__, obj.__globals__
         home = sys.modules.get(obj.__module__ or "")
         if scope is self.definitions.namespace or scope is vars(sys.modules["__main__"]):
@@ -231,14 +275,61 @@ class Rules:
             raise Unshippable("", "a caching function that is not bound to a name by the cell that made it")
         return None
 
-    def _nan_stand_in(self, obj: Any) -> Reduced:
+    def _module_nan(self, obj: ModuleNan) -> Reduced:
         return (rebuild.module_attribute, (obj.module, "nan"))
+
+    def _ordered_set(self, obj: OrderedSet) -> Reduced:
+        if type(obj.value) is frozenset:
+            return (rebuild.ordered_frozenset, (list(obj.value),))
+        state = (list(obj.value), sys.getsizeof(obj.value))
+        return (rebuild.empty_set, (), state, None, None, rebuild.fill_set)
 
     def _globals(self, obj: Any) -> Reduced:
         return (notebook_globals, ())
 
     def _module_globals(self, obj: Any) -> Reduced:
         return (rebuild.module_globals, (obj.module,))
+
+
+class _Kind(enum.Enum):
+    """What is known of a type."""
+
+    VALUE = enum.auto()
+    """Pickle itself keeps all there is to it."""
+    OBJECT = enum.auto()
+    """Nothing but attributes, pickled as Python does by default."""
+    RULE = enum.auto()
+    """A rule below makes it again as it was."""
+    TABLE = enum.auto()
+    """Of a package whose pickling is whole, unless a user gave the object attributes."""
+    OTHER = enum.auto()
+    """To be compared after loading."""
+
+
+_MANAGED = ("axes", "blocks")
+"""Public attributes that tables of a library have of their own."""
+
+
+def _held(module: str) -> dict[str, Any]:
+    loaded = sys.modules.get(module)
+    held = dict(vars(loaded)) if isinstance(loaded, types.ModuleType) else {}
+    return {k: v for k, v in held.items() if not isinstance(v, (type, types.FunctionType))}
+
+
+def _is_named(obj: Any) -> bool:
+    """Whether the object is a function that its module holds under its name: it is pickled by that."""
+    if "__qualname__" not in vars(type(obj)):
+        return False
+    module, name = obj.__module__, obj.__qualname__
+    loaded = sys.modules.get(module) if isinstance(module, str) else None
+    return loaded is not None and vars(loaded).get(name) is obj
+
+
+def _owned_by_array(array: Any) -> bool:
+    cls = sys.modules["numpy"].ndarray
+    while type(array) is cls and not array.flags.owndata:
+        array = array.base
+    return type(array) is cls
 
 
 class _Globals:
@@ -250,9 +341,18 @@ class _ModuleGlobals:
         self.module = module
 
 
-class _Nan:
+class ModuleNan:
+    """Stands for the one NaN object that a module holds as `nan`."""
+
     def __init__(self, module: str) -> None:
         self.module = module
+
+
+class OrderedSet:
+    """Stands for a set that pickle would not bring back in its order."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
 
 
 def _annotations(function: types.FunctionType) -> Any:
@@ -272,42 +372,12 @@ _RULES: dict[type, Callable[[Rules, Any], Reduced]] = {
     type({}.values()): Rules._dict_view,
     type({}.items()): Rules._dict_view,
     type(functools.lru_cache(maxsize=None)(lambda: None)): Rules._cached_function,
-    _Nan: Rules._nan_stand_in,
+    ModuleNan: Rules._module_nan,
+    OrderedSet: Rules._ordered_set,
     _Globals: Rules._globals,
     _ModuleGlobals: Rules._module_globals,
 }
-
-
-class FastPickler(pickle.Pickler):
-    """The C pickler: rules are asked for everything but exact builtins."""
-
-    def __init__(self, sink: Any, rules: Rules, buffer_callback: Any) -> None:
-        super().__init__(sink, protocol=5, buffer_callback=buffer_callback)
-        self.rules = rules
-
-    def reducer_override(self, obj: Any) -> Any:
-        return self.rules.reduce(obj)
-
-
-class ExactPickler(pickle._Pickler):
-    """The pickler written in Python, slow: it also sees floats and sets, and keeps NaNs apart and sets in order."""
-
-    def __init__(self, sink: Any, rules: Rules, buffer_callback: Any) -> None:
-        super().__init__(sink, protocol=5, buffer_callback=buffer_callback)
-        self.rules = rules
-
-    def reducer_override(self, obj: Any) -> Any:
-        cls = type(obj)
-        if cls is float and obj != obj:
-            stand_in = self.rules._nan(obj)
-            if stand_in is obj:
-                return (rebuild.anonymous_nan, (struct.pack("<d", obj),))
-            return (rebuild.module_attribute, (stand_in.module, "nan"))
-        if cls is set and obj:
-            state = (list(obj), sys.getsizeof(obj))
-            return (rebuild.empty_set, (), state, None, None, rebuild.fill_set)
-        if cls is frozenset and obj:
-            return (rebuild.ordered_frozenset, (list(obj),))
-        if cls in walk.ATOMS or cls in walk.CONTAINERS:
-            return NotImplemented
-        return self.rules.reduce(obj)
+_SURE = frozenset(
+    {types.FunctionType, types.CellType, types.ModuleType, ModuleNan, OrderedSet, _Globals, _ModuleGlobals}
+)
+"""Types whose rule needs no look at what comes back."""

@@ -6,13 +6,16 @@ the version of every class and function of the notebook. What cannot be kept is 
 
 from __future__ import annotations
 
-import io
+import contextlib
+import gc
 import pathlib
 import pickle
+import struct
 import sys
-from typing import Any, Callable
+from collections.abc import Iterator
+from typing import Any
 
-from . import blobfile, compare, memory, rebuild, reducers, refusals
+from . import blobfile, compare, memory, picklers, rebuild, reducers, refusals
 from .definitions import Definitions
 from .refusals import Unshippable
 
@@ -21,34 +24,38 @@ __all__ = ["Definitions", "Unshippable", "dump", "load"]
 _STAND_INS = frozenset({"definition", "notebook_globals", "array"})
 
 
-class _Sink:
-    """Cuts what the pickler writes into one stream per name; large buffers are kept, not copied."""
+class _Marked(Exception):
+    """The stream may hold what only the exact pickler keeps."""
 
-    def __init__(self) -> None:
-        self.parts: list[Any] = []
-        self.size = 0
+
+class _Sink:
+    """Takes what the fast pickler writes into the file, as long as there is nothing in it that it cannot keep."""
+
+    def __init__(self, writer: blobfile.Writer) -> None:
+        self._writer = writer
 
     def write(self, data: Any) -> int:
-        size = memoryview(data).nbytes
-        self.parts.append(data if isinstance(data, bytes) else bytes(data))
-        self.size += size
-        return size
+        """Take a piece of the stream, cut between instructions."""
+        if picklers.may_matter(data):
+            raise _Marked
+        self._writer.write(data)
+        return len(data)
 
 
-def dump(values: dict[str, Any], definitions: Definitions, path: str) -> dict[str, Any]:
+def dump(
+    values: dict[str, Any], definitions: Definitions, path: str, *, threads: bool = False
+) -> dict[str, Any]:
     """Write one group to `path` and return what was written.
 
     Returns {"bytes": size of the file, "sha256": of its content (hexadecimal), "cells": sorted indices of the cells
-    whose definitions it refers to, "names": in order}. Raises Unshippable (name, reason), after which there is no
-    file at `path`; OSError if the disk does.
+    whose definitions it refers to, "names": in order}. `threads`: a second thread may help, and ends before this
+    returns. Raises Unshippable (name, reason), after which there is no file at `path`; OSError if the disk does.
     """
     try:
         try:
-            return _write(values, definitions, path, reducers.FastPickler)
-        except compare.Inexact as difference:
-            if difference.final:
-                raise
-            return _write(values, definitions, path, reducers.ExactPickler)
+            return _write(values, definitions, path, picklers.FastPickler, threads)
+        except _Marked:
+            return _write(values, definitions, path, picklers.ExactPickler, threads)
     except compare.Inexact as difference:
         pathlib.Path(path).unlink()
         raise Unshippable(difference.name, difference.reason) from None
@@ -58,25 +65,22 @@ def dump(values: dict[str, Any], definitions: Definitions, path: str) -> dict[st
 
 
 def _write(
-    values: dict[str, Any], definitions: Definitions, path: str, make: Callable[..., Any]
+    values: dict[str, Any],
+    definitions: Definitions,
+    path: str,
+    make: type[picklers.FastPickler],
+    threads: bool,
 ) -> dict[str, Any]:
     rules = reducers.Rules(definitions)
-    sink = _Sink()
     buffers: list[pickle.PickleBuffer] = []
-    ends: list[int] = []
-    pickler = make(sink, rules, buffers.append)
-    for name, value in values.items():
-        rules.current = None
-        try:
-            pickler.dump(value)
-        except Exception as error:
-            raise Unshippable(name, refusals.words(error, rules.current)) from error
-        ends.append(sink.size)
-    writer = blobfile.Writer(path)
+    writer = blobfile.Writer(path, threads=threads)
     try:
         streams = writer.position
-        for part in sink.parts:
-            writer.write(part)
+        sink: Any = writer if make is picklers.ExactPickler else _Sink(writer)
+        pickler = make(sink, rules, buffers.append)
+        for name, value in values.items():
+            _pickle(pickler, rules, name, value)
+        end = writer.position - streams
         spans, places = rules.blocks.layout()
         blocks = [writer.block(low, memory.raw(low, high)) for low, high in spans]
         outside = [[*writer.block(0, buffer.raw()), buffer.raw().readonly] for buffer in buffers]
@@ -85,8 +89,7 @@ def _write(
             {
                 "python": list(sys.version_info[:2]),
                 "names": list(values),
-                "streams": streams,
-                "ends": ends,
+                "streams": [streams, end],
                 "blocks": blocks,
                 "arrays": places,
                 "buffers": outside,
@@ -96,8 +99,19 @@ def _write(
     except BaseException:
         writer.abandon()
         raise
-    _accept(values, definitions, path)
+    if not rules.certain:
+        _accept(values, definitions, path)
     return {"bytes": size, "sha256": digest, "cells": cells, "names": list(values)}
+
+
+def _pickle(pickler: picklers.FastPickler, rules: reducers.Rules, name: str, value: Any) -> None:
+    rules.current = None
+    try:
+        pickler.dump(value)
+    except (_Marked, OSError):
+        raise
+    except Exception as error:
+        raise Unshippable(name, refusals.words(error, rules.current)) from error
 
 
 def _accept(values: dict[str, Any], definitions: Definitions, path: str) -> None:
@@ -128,17 +142,16 @@ class _Loader(pickle.Unpickler):
     def __init__(self, path: str, definitions: Definitions) -> None:
         self._reader = blobfile.Reader(path)
         self._definitions = definitions
+        self._nans: dict[int, tuple[float, bytes]] = {}
         directory = self._reader.directory
         if directory["python"] != list(sys.version_info[:2]):
             version = ".".join(map(str, directory["python"]))
             raise LookupError(f"{path}: saved by Python {version}, which this is not")
         self.names: list[str] = directory["names"]
-        start = directory["streams"]
-        end = directory["ends"][-1] if directory["ends"] else 0
         self._blocks = [self._reader.part(place) for place in directory["blocks"]]
         self._places = directory["arrays"]
         buffers = [self._buffer(place) for place in directory["buffers"]]
-        super().__init__(io.BytesIO(self._reader.part([start, end])), buffers=buffers)
+        super().__init__(blobfile.Stream(self._reader.part(directory["streams"])), buffers=buffers)
 
     def _buffer(self, place: list[int]) -> memoryview:
         part = self._reader.part(place)
@@ -153,6 +166,14 @@ class _Loader(pickle.Unpickler):
         elif module == "__main__":
             raise LookupError(f"{name} of the notebook is not bound to a name by the cell that made it")
         return super().find_class(module, name)
+
+    def persistent_load(self, made: Any) -> Any:
+        """Return what was made in place of a set, or the NaN that bits stand for: the same one every time."""
+        if type(made) is not bytes:
+            return made
+        if id(made) not in self._nans:
+            self._nans[id(made)] = (struct.unpack("<d", made)[0], made)
+        return self._nans[id(made)][0]
 
     def _definition(self, name: str, cell: int) -> Any:
         return self._definitions.resolve(name, cell)
@@ -172,4 +193,17 @@ def load(path: str, definitions: Definitions) -> dict[str, Any]:
     Raises LookupError if a definition is missing here or the Python version differs, ValueError for a torn file.
     """
     loader = _Loader(path, definitions)
-    return {name: loader.load() for name in loader.names}
+    with _no_collection():
+        return {name: loader.load() for name in loader.names}
+
+
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Let no garbage be looked for while nothing but what is kept is made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -5,8 +5,10 @@ Nothing here runs code of the notebook: no `repr`, no `==`, no property, no `__g
 
 from __future__ import annotations
 
+import collections
 import copyreg
 import functools
+import sys
 import types
 from typing import Any
 
@@ -15,6 +17,8 @@ ATOMS = frozenset(
 )
 """Exact types without parts and without state; two equal ones cannot be told apart, NaN excepted."""
 
+WHOLE = frozenset({complex, slice, collections.deque, collections.OrderedDict, collections.defaultdict})
+"""Further exact types that pickle brings back as they were, if it does so with what they hold."""
 CONTAINERS = (list, tuple, dict, set, frozenset)
 PLAIN_BASES = (list, tuple, dict, set, frozenset, int, float, complex, str, bytes, bytearray)
 _ITERABLES: tuple[Any, ...] = (
@@ -61,12 +65,19 @@ _VOLATILE = frozenset(
 )
 _SEQUENCES: tuple[Any, ...] = (list, tuple, set, frozenset)
 _HEAP_TYPE = 1 << 9
+_LIBRARY = getattr(sys, "stdlib_module_names", frozenset()) | {"numpy"}  # no list before Python 3.10
+_HOLDERS = (types.MethodType, types.BuiltinMethodType, type([].__len__), types.MappingProxyType, memoryview)
 _WORD = object.__basicsize__ // 2
 
 
 def module_of(cls: type) -> str:
     """Return the name of the module that made the class; empty if it does not say (classes made by calls)."""
     return str(type.__getattribute__(cls, "__module__") or "")
+
+
+def package_of(cls: type) -> str:
+    """Return the name of the package that `cls` is from."""
+    return module_of(cls).partition(".")[0]
 
 
 def type_name(cls: type) -> str:
@@ -99,9 +110,32 @@ def has_hidden_state(cls: type) -> bool:
 
 
 @functools.lru_cache(maxsize=4096)
-def has_own_pickling(cls: type) -> bool:
+def has_own_pickling(cls: Any) -> bool:
     """Whether the class says itself what of it is saved."""
     return any(getattr(cls, name, None) is not getattr(object, name, None) for name in _PICKLING)
+
+
+@functools.lru_cache(maxsize=4096)
+def is_value(cls: Any) -> bool:
+    """Whether instances are values of Python or NumPy: without attributes, compared and hashed by what they are."""
+    if package_of(cls) not in _LIBRARY or cls.__dictoffset__ or issubclass(cls, _HOLDERS):
+        return False
+    if package_of(cls) == "numpy" and cls.__name__ == "void":
+        return False  # looks at the memory of an array
+    return cls.__hash__ is not None and not hashes_by_identity(cls) and cls.__eq__ is not object.__eq__
+
+
+@functools.lru_cache(maxsize=4096)
+def pickles_by_default(cls: Any) -> bool:
+    """Whether instances are their attributes and slots, and are made and filled as Python does by itself."""
+    return (
+        not has_hidden_state(cls)
+        and solid_base(cls) is object
+        and not has_own_pickling(cls)
+        and not hasattr(cls, "__setstate__")
+        and cls not in copyreg.dispatch_table
+        and all(getattr(cls, name) is getattr(object, name) for name in ("__new__", "__setattr__"))
+    )
 
 
 def attributes(obj: Any) -> dict[str, Any] | None:
