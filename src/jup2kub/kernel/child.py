@@ -73,6 +73,8 @@ class Child:
     def __init__(self, channel: Channel) -> None:
         self.channel = channel
         self.cell = -1
+        self.is_copy = False
+        """Whether a fork has made this process."""
         self.stacks: Any = None
         self.divert: Callable[[str, bytes], None] | None = None
         """Takes display messages instead of the agent, in a process that runs iterations."""
@@ -243,7 +245,8 @@ class Child:
         for number, group in enumerate(request["groups"]):
             path = os.path.join(request["folder"], str(number))
             try:
-                made = values.dump({name: self._value(name) for name in group}, self.definitions, path)
+                group_values = {name: self._value(name) for name in group}
+                made = values.dump(group_values, self.definitions, path, threads=self.is_copy)
                 saved.append({**made, "path": path})
             except Unshippable as error:
                 unshippable.update(dict.fromkeys(group, error.reason))
@@ -314,6 +317,7 @@ class Child:
     def _become(self, request: Request, fds: list[int]) -> None:
         """In the copy: take over its own descriptors, and drop everything it shares with the original."""
         forks.own_group()
+        self.is_copy = True
         control, out, err = fds
         self.channel.sock.close()
         self.channel = Channel(socket.socket(fileno=os.dup(control)))
