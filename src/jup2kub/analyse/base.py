@@ -202,7 +202,7 @@ class Walk:
         if self.conditional and name in env:
             value = union(env[name], value)
         else:
-            self.sharing.leave(name)
+            self.lose(name)
         env[name] = value
         if not value.atom and value.roots - {name}:
             self.join({name} | value.roots)
@@ -230,9 +230,28 @@ class Walk:
         self.bound.add(name)
         if not self.conditional:
             self.rec.deleted.add(name)
-            self.sharing.leave(name)
+            self.lose(name)
             if self.function is None:
                 self.space.env[name] = ABSENT
+
+    def lose(self, name: str) -> None:
+        """A name lets go of its object, which may die: who watches it weakly sees that, and `__del__` runs."""
+        env = self.space.env
+        others = frozenset(self.sharing.of(name) - {name})
+        watchers = {p for o in others if o in env for p in env[o].packages if self.watches(p)}
+        if watchers or name in self.world.watched:
+            self.mutate(others, SPECULATIVE)
+        self.world.watched.discard(name)
+        self.sharing.leave(name)
+        for code, role in env[name].code if name in env else ():
+            last = code.methods.get("__del__") if role == "instance" else None
+            if last is not None:
+                self.run(Value(env[name].roots, frozenset((c, "bound") for c, _ in last.code)))
+
+    def watches(self, package: str) -> bool:
+        """Whether the package holds objects without keeping them alive."""
+        known = self.tables.packages.get(package)
+        return bool(known and known.get("watches"))
 
     # changing
 

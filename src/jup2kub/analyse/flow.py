@@ -89,7 +89,7 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
     if last is None:
         _callbacks(world, walk)
         return
-    walk.discarding = None
+    walk.discarding, walk.displaying = None, last
     value = walk.expr(last)
     walk.operate(value)
     _callbacks(world, walk)
@@ -104,9 +104,10 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
 
 def _callbacks(world: World, walk: CellWalk) -> None:
     """A package that was given notebook code may run it in every cell that uses the package."""
-    for package, code in world.callbacks.items():
+    for package, held in list(world.callbacks.items()):
         if package in walk.rec.packages:
-            walk.touch(Value(code=code))
+            walk.touch(held)
+            walk.escape(held, [])
 
 
 def _flow(world: World, cell: Cell, record: Record, unparsed: bool) -> CellFlow:

@@ -57,7 +57,7 @@ class KernelCalls(Functions):
         elif name in SHOWS:
             return
         elif name in ("writefile", "file"):
-            self._write_file(line)
+            self._write_file(line, body)
         elif name in ("cd", "pushd", "popd"):
             self._named(line)
             self.rec.files(reads=[words[-1] if words and "{" not in line and "$" not in line else paths.ANY])
@@ -82,13 +82,17 @@ class KernelCalls(Functions):
             if text.isidentifier():
                 self.expr(ast.Name(id=text, ctx=ast.Load()))
 
-    def _write_file(self, line: str) -> None:
+    def _write_file(self, line: str, body: str) -> None:
         words = [w for w in line.split() if w not in ("-a", "--append")]
         self._named(line)
         path = words[0].strip("'\"") if words and "{" not in words[0] and "$" not in words[0] else paths.ANY
         if words != line.split():
             self.rec.files(reads=[path])
         self.rec.files(writes=[path])
+        if path.endswith(".py"):
+            name = path[:-3].removesuffix("/__init__").removeprefix("./").replace("/", ".")
+            before = self.world.modules.get(name, "") if words != line.split() else ""
+            self.world.modules = {**self.world.modules, name: before + body}
 
     def _setting(self, name: str, line: str) -> bool:
         if name == "matplotlib":

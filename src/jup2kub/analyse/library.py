@@ -18,6 +18,9 @@ GENERATORS = ("@rng:random", "@rng:numpy", "@rng:torch")
 class Libraries(Expressions):
     """Adds calls of library functions to a walk."""
 
+    displaying: ast.expr | None = None
+    """The expression that the cell shows: if it hands notebook code over, it may well be there for its effect."""
+
     def run_methods(self, value: Value) -> None:
         raise NotImplementedError
 
@@ -39,7 +42,8 @@ class Libraries(Expressions):
     def keep(self, package: str, value: Value) -> None:
         """Note that a package keeps notebook code that it may run whenever it is used."""
         if value.code:
-            self.world.callbacks[package] = self.world.callbacks.get(package, frozenset()) | value.code
+            held = self.world.callbacks.get(package, ATOM)
+            self.world.callbacks[package] = Value(held.roots | value.roots, held.code | value.code)
 
     def change_library(self, package: str) -> None:
         """Note that a package's own state may have changed."""
@@ -66,6 +70,10 @@ class Libraries(Expressions):
         self.use_package(dotted)
         entry = self.tables.function(dotted) or self._method_entry(dotted)
         known = self.tables.packages.get(package)
+        discarded = discarded or (self.displaying is node and bool(args.code))
+        if known is not None and known.get("watches"):
+            self.world.watched |= args.roots
+            self.join(args.roots)
         if f"@mod:{package}" in self.world.spaces and entry is None:
             return self._unknown_library(callee, args, package, False)
         if (entry is not None and "resource" in entry) or (

@@ -79,8 +79,10 @@ class World:
     """The notebook asks a class for its subclasses: defining one changes it."""
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
-    callbacks: dict[str, frozenset[Role]] = field(default_factory=dict)
-    """Notebook code that a package was given to keep."""
+    callbacks: dict[str, Value] = field(default_factory=dict)
+    """Notebook code that a package was given to keep, with the objects it may change."""
+    watched: set[str] = field(default_factory=set)
+    """Labels whose objects are watched weakly: it is noticed when they die."""
 
     def space(self, label: str) -> Space:
         return self.spaces[label]
