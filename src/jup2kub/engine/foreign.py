@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import copy
 import time
 from collections.abc import Callable, Mapping
@@ -46,10 +47,13 @@ async def run(
                 if outcome.status == "error" and not cell.may_raise:
                     stopped = cell.index
                     break
-    except (DeadKernelError, RuntimeError) as error:
+    except (DeadKernelError, RuntimeError, OSError) as error:
         raise EnvironmentProblem(
-            "J2K402", f"the kernel {kernel!r} stopped: {error}", "see whether it runs in Jupyter"
+            "J2K402", f"the kernel {kernel!r} does not run: {error}", "see whether it runs in Jupyter"
         ) from error
+    finally:
+        # Of a kernel that did not start nbclient would try to be rid of at the end of the process.
+        atexit.unregister(client._cleanup_kernel)
     if keep_going and stopped is not None:
         # What depends on the failed cell is not known, so everything may.
         later = [c.index for c in notebook.code if c.index > stopped]
