@@ -201,7 +201,7 @@ class Walk:
         env = self.space.env
         if self.conditional and name in env:
             value = union(env[name], value)
-        else:
+        elif name not in value.roots or value.atom:
             self.lose(name)
         env[name] = value
         if not value.atom and value.roots - {name}:
