@@ -226,6 +226,8 @@ class Methods(BuiltinCalls):
         if base.type == "shared":
             for package in base.packages:
                 self.change("@lib:" + package)
+                for value in args.all:
+                    self.keep(package, value)
             if "logging" in base.packages:
                 self.log(args, name)
         for value in args.all:
