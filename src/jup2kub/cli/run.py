@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import tempfile
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import Execution, Settings, execute, read_notebook
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, UsageError
+from jup2kub.model.run import CellError
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -169,10 +171,40 @@ def explain_failure(done: Execution) -> None:
         error = outcome.error
         if error is not None:
             common.say(f"error: J2K100 cell {outcome.index} raised {error.ename}: {error.evalue}")
-            common.say(
-                "hint: its traceback is in the executed notebook; fix the cell and run again: only what "
-                "depends on it runs anew"
-            )
+            lines = done.notebook.cells[outcome.index].source.splitlines()
+            if error.line is not None and 0 < error.line <= len(lines):
+                common.say(f"  line {error.line}: {lines[error.line - 1].strip()}")
+            for name, text in error.inputs.items():
+                common.say(f"  {name} = {text}")
+            common.say(f"hint: {way_out(error)}")
+
+
+OTHER_NAMES = {
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python",
+    "PIL": "pillow",
+    "skimage": "scikit-image",
+    "yaml": "pyyaml",
+    "bs4": "beautifulsoup4",
+}
+"""Packages whose name is not that of their module."""
+
+
+def way_out(error: CellError) -> str:
+    """Return what to do about an exception of a cell."""
+    missing = re.match(r"No module named '([\w.]+)'", error.evalue)
+    if error.ename == "ModuleNotFoundError" and missing:
+        module = missing[1].partition(".")[0]
+        package = OTHER_NAMES.get(module, module)
+        return (
+            f"the environment of the notebook's kernel lacks the package {package!r}: install it there "
+            f"(in a notebook: `%pip install {package}`), or choose another kernel with --kernel NAME"
+        )
+    if error.ename == "MemoryError":
+        return "memory ran out: free what is needed no longer (`del`), use smaller pieces or fewer --workers"
+    if error.ename == "TimeoutError" and error.line is None:
+        return "the executed notebook tells where it was; give it more time (`#| timeout: …`), or less to do"
+    return "its traceback is in the executed notebook; fix the cell and run again: only what depends on it runs anew"
 
 
 def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:

@@ -67,10 +67,11 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
                 in_order = failure.cell if in_order is None else min(in_order, failure.cell)
         except KernelDied as death:
             if poisoned(session, death, deaths):
-                return death.death.cell
-            if life == LIVES - 1:
+                ended = death.death.cell
+            elif life == LIVES - 1:
                 raise
-            session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
+            else:
+                session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
         finally:
             await line.keeper.stop()
             line.land_all()

@@ -22,7 +22,7 @@ from typing import Any
 import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
-from . import ambient, forks, maps, prints, values
+from . import ambient, failure, forks, maps, prints, values
 from .definitions import Definitions
 from .files import Files
 from .maptap import Ambient, OutputTap
@@ -185,7 +185,11 @@ class Child:
         facts = shell.call(lambda: self.observer.end(namespace, raised, shell.pending))
         self.tap.rewrite = None
         self.definitions.learn(namespace, facts["bound"], self.cell)
-        error = {k: outcome.get(k) for k in ("ename", "evalue", "traceback")} if raised else None
+        error: dict[str, Any] | None = None
+        if raised:
+            error = {k: outcome.get(k) for k in ("ename", "evalue", "traceback")}
+            told = failure.describe(shell.ip.last_execution_result, namespace, request.get("watch", ()))
+            error.update(told)
         return {
             "status": outcome["status"],
             "error": error,
