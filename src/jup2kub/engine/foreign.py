@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import copy
 import time
 from collections.abc import Callable, Mapping
@@ -37,10 +38,8 @@ async def run(
                 tell(Told("start", cell.index))
                 began, start = time.monotonic(), time.time()
                 node = document["cells"][cell.index]
-                try:
+                with contextlib.suppress(CellExecutionError):
                     await client.async_execute_cell(node, cell.index, execution_count=count)
-                except CellExecutionError:
-                    pass
                 outcome = _outcome(cell.index, count, node["outputs"], start, time.monotonic() - began)
                 outcomes[cell.index] = outcome
                 tell(Told("done", cell.index, seconds=outcome.seconds))

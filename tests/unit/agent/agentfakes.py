@@ -38,7 +38,7 @@ class FakeKernel:
         before = dict(self.space)
         seen = {n: pickle.dumps(before[n]) for n in request.watch if n in before}
         error, outputs = None, []
-        self.space["out"] = outputs.append
+        self.space["out"] = self.space["print"] = outputs.append
         try:
             exec(request.source, self.space)
         except SystemExit as leaving:
@@ -46,7 +46,7 @@ class FakeKernel:
         except Exception as failure:
             error = {"ename": type(failure).__name__, "evalue": str(failure), "traceback": []}
         self.space.pop("__builtins__", None)
-        del self.space["out"]
+        del self.space["out"], self.space["print"]
         facts = Facts(
             bound=frozenset(n for n, v in self.space.items() if n not in before or before[n] is not v),
             deleted=frozenset(before) - frozenset(self.space),
