@@ -57,7 +57,8 @@ class Lost:
 
     reason: str
     cause: str
-    """`died` (somebody killed it), `crashed` (by a fault of its own), `memory` or `hung`."""
+    """`died` (somebody killed it), `crashed` (by a fault of its own), `memory`, `hung`, or `unmade`: what the cell reads
+    was not made, and it never started."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,10 @@ class Unloadable(Exception):
     def __init__(self, cell: int, problem: Exception) -> None:
         super().__init__(f"what cell {cell} made cannot be loaded ({problem}); it is made again")
         self.cell = cell
+
+
+class Elsewhere(Exception):
+    """The kernel that a cell has to go to cannot be given all that the cell reads."""
 
 
 class ReplayFailed(Exception):
@@ -318,6 +323,9 @@ class Attempt:
         except KernelDied as death:
             restore(undo)
             return Lost(death.message, "crashed" if death.death.signal in CRASHES else "died")
+        except Elsewhere:
+            reason = "it needs values that live in two kernels"
+            return Mispredicted(cell.index, reason, Facts(mispredicted=True))
         except (ReplayFailed, Unloadable) as failure:
             return Lost(str(failure), "died")
         except asyncio.CancelledError:

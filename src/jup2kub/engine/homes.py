@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from jup2kub.agent.kernel import Kernel
-from jup2kub.agent.recipe import recipe
+from jup2kub.agent.recipe import Op, recipe
 from jup2kub.agent.session import Session
-from jup2kub.agent.steps import prepare
+from jup2kub.agent.steps import Elsewhere, prepare
 from jup2kub.model.plan import CellPlan
 
 
@@ -30,6 +30,14 @@ class Origin:
             return True
         return self.at is not None and cell < self.at and name not in self.absent
 
+    def admits(self, op: Op, writes: Iterable[str]) -> bool:
+        """Return whether the act would put no earlier version over a later one; `writes`: what its cell makes."""
+        names = op.names or set(writes)
+        newest = max((cell for cell, _ in self.made), default=-1 if self.at is None else self.at - 1)
+        if op.replay:
+            return op.cell > newest
+        return not any(name in names and cell > op.cell for cell, name in self.made)
+
     def with_made(self, cell: int, names: Iterable[str]) -> Origin:
         """Return the origin of the kernel after `cell` has made versions of `names` in it."""
         return Origin(self.at, self.absent, self.made | {(cell, n) for n in names})
@@ -46,11 +54,13 @@ class Home:
     async def enter(self, session: Session, cell: CellPlan) -> Kernel:
         """Wait for those before, and bring what `cell` reads and the kernel lacks. `leave` must follow.
 
-        Raises KernelDied, Unloadable and ReplayFailed, as `prepare` does.
+        Raises Elsewhere, and KernelDied, Unloadable and ReplayFailed as `prepare` does.
         """
         await self.door.acquire()
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers, self.origin.has)
+            if not all(self.origin.admits(op, session.cells[op.cell].writes) for op in ops):
+                raise Elsewhere
             await prepare(session, self.kernel, ops)
         except BaseException:
             self.door.release()
