@@ -126,8 +126,8 @@ class MainLine:
         if record is not None:
             session.adopt(cell, record, again=past is not None)
             await self._set_pending(cell, record_names(record))
-        elif past is not None and past.status == "ok" and not self._outdated(cell):
-            await self._again(cell)
+        elif past is not None and not self._outdated(cell):
+            await self._again(cell, past)
         elif not await self._send(cell):
             await self._here(cell)
 
@@ -262,6 +262,8 @@ class MainLine:
             session.tell(
                 Told("note", index, "step", text=f"its kernel stays, for it cannot give away {names}")
             )
+        elif outcome.cause == "unmade" and self._blocked(session.cells[index]):
+            self._block(session.cells[index])
         else:
             raise StartAgain(f"cell {index}: {outcome.reason}", index)
 
@@ -364,8 +366,11 @@ class MainLine:
             self._land(index)
         session.tell(Told("done", index, "main", seconds=outcome.seconds))
 
-    async def _again(self, cell: CellPlan) -> None:
+    async def _again(self, cell: CellPlan, past: CellOutcome) -> None:
         """Replay a finished cell in a new main kernel; its outputs stand."""
+        if past.status != "ok" and not cell.may_raise:
+            self.failed.add(cell.index)
+            return
         await self.settle(cell)
         undo = self.session.undo.begin(cell.index)
         result = await execute(self.session, self.kernel, cell, silent=True, undo=undo)

@@ -67,7 +67,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
                 in_order = failure.cell if in_order is None else min(in_order, failure.cell)
         except KernelDied as death:
             if poisoned(session, death, deaths):
-                ended = death.death.cell
+                ended = None if session.terms.keep_going else death.death.cell
             elif life == LIVES - 1:
                 raise
             else:

@@ -142,6 +142,10 @@ class LocalHands:
         task, number, cell = command.task, command.attempt, sent.cell
         if sent.inputs:
             await asyncio.wait(sent.inputs)
+        if not all(isinstance(f.result(), (Done, Unshippable)) for f in sent.inputs):
+            sent.last = Lost("what it reads could not be made", "unmade")
+            self.apply(ev.Unshippable(task, number, "", sent.last.reason))
+            return
         homes = {id(h): h for n, p in sent.needs.items() for h in [self.homes.get((p, n))] if h is not None}
         home = next(iter(homes.values()), None)
         self.session.tell(Told("start", cell.index, "step", seconds=cell.seconds or None))
