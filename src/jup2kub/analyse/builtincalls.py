@@ -102,6 +102,10 @@ class BuiltinCalls(Reflection):
         """Note that library code gets hold of a value and may call it, or methods of it."""
         for code, role in value.code:
             held = Value(value.roots, frozenset({(code, role)}))
+            if (code, role) in self.world.escaped:  # it was handed on to itself: once more does the same
+                self.mutate(value.roots.union(*(o.roots for o in others)), SPECULATIVE)
+                continue
+            self.world.escaped.append((code, role))
             if role == "instance":
                 self.operate(held) if dunders else self.run_methods(held)
             elif role == "running":
@@ -112,6 +116,7 @@ class BuiltinCalls(Reflection):
                     self.run_methods(made)
             else:
                 self.run(held, [Value(NONE.union(*(o.roots for o in others if o is not value)), type=None)])
+            self.world.escaped.pop()
         if self.function is not None:
             for root in value.roots:
                 if root[0] == "%" and root[1:].isdigit() and not dunders:

@@ -73,7 +73,7 @@ class Calls(Methods):
             self.escape(value, args.all)
         if self.function is not None:
             self.rec.called.update(int(r[1:]) for r in callee.roots if r[0] == "%" and r[1:].isdigit())
-        if not any(r[0] in "%^" for r in callee.roots):
+        if not callee.packages and not any(r[0] in "%^" for r in callee.roots):
             self.rec.opaque.append(ast.unparse(node)[:80])
         if args.roots | callee.roots:
             self.join(args.roots | callee.roots)

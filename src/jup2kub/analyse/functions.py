@@ -93,7 +93,7 @@ class Functions(Running):
                 ):
                     entry = self.tables.function(callee.library) or {}
                     kind = "cached" if entry.get("result") == "cached" else "function"
-                    result = Value(value.roots | callee.roots, value.code | callee.code, type=kind)
+                    result = Value(value.roots, value.code | callee.code, type=kind)
                 else:
                     result = self.library_call(callee, args, call, False)
             else:
@@ -129,7 +129,12 @@ class Functions(Running):
         for member in members:
             for inner, _ in member.code:
                 inner.owner = inner.owner or code
-        code.shared = any(not v.atom and v.type not in ("function", "definition") for v in members)
+        code.shared = any(
+            not v.atom
+            and v.type != "function"
+            and (v.type != "definition" or any(r[0] != "~" for r in v.roots))
+            for v in members
+        )
         packages = NONE.union(
             *(b.packages | ({b.library.partition(".")[0]} if b.library else NONE) for b in bases)
         )

@@ -8,7 +8,7 @@ import re
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
-from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE
+from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf
 from jup2kub.analyse.values import ATOM, Value, part
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
@@ -201,19 +201,34 @@ class Methods(BuiltinCalls):
         packages = [self.tables.packages.get(p) for p in base.packages]
         pure = bool(packages) and all(p is not None and p.get("pure") for p in packages)
         if not base.packages and not base.type:
-            self.rec.opaque.append(ast.unparse(node)[:80])
+            self.opaque_method(base, ast.unparse(node)[:80], discarded)
         self.mutate(base.roots, SPECULATIVE)
         if not pure:
             for value in args.all:
                 self.mutate(value.roots, SPECULATIVE)
-            if discarded and base.packages and base.type not in ("data", "frame", "ndarray"):
-                for package in base.packages:
-                    if self.tables.packages.get(package) is None:
-                        self.change_library(package)
+            if discarded:
+                self.change_libraries(base)
         if self.function is not None:
             self.rec.called.update(int(r[1:]) for r in base.roots if r[0] == "%" and r[1:].isdigit())
         self.store(base, *args.all)
         return Value(base.roots | args.roots, base.code | args.code, None, base.packages | args.packages)
+
+    def opaque_method(self, base: Value, text: str, discarded: bool) -> None:
+        """Note a call of a method of an object of which nothing is known; of a parameter the caller may know it."""
+        labels = frozenset(r for r in base.roots if r[0] == "%" and r[1:].isdigit())
+        if self.function is not None and labels and not base.roots - labels:
+            found = OpaqueOf(text, labels, discarded)
+            if found not in self.rec.opaque_of:
+                self.rec.opaque_of.append(found)
+        elif text not in self.rec.opaque:
+            self.rec.opaque.append(text)
+
+    def change_libraries(self, base: Value) -> None:
+        """Note that a method whose result is not used may change the state of the libraries that made its object."""
+        if base.type not in ("data", "frame", "ndarray"):
+            for package in base.packages:
+                if self.tables.packages.get(package) is None:
+                    self.change_library(package)
 
     def _plot_method(self, base: Value, args: Args) -> Value:
         self._escape_all(args)

@@ -11,6 +11,17 @@ CONDITIONAL, SPECULATIVE, CERTAIN = 0, 1, 2
 """How a mutation is known: on some path only; perhaps, by a statement that always runs; stated by the text."""
 
 
+@dataclass(frozen=True)
+class OpaqueOf:
+    """A call of a method of a parameter."""
+
+    text: str
+    labels: frozenset[str]
+    """The parameters that the object may come from."""
+    discarded: bool
+    """Its result is not used."""
+
+
 @dataclass
 class Record:
     """Names and labels as in `values`; for a function they are relative to its call."""
@@ -32,6 +43,8 @@ class Record:
     barrier: str | None = None
     guarded: set[str] = field(default_factory=set)
     opaque: list[str] = field(default_factory=list)
+    opaque_of: list[OpaqueOf] = field(default_factory=list)
+    """Calls that cannot be resolved unless it is known what is passed for a parameter."""
     unresolved: set[str] = field(default_factory=set)
     joins: list[frozenset[str]] = field(default_factory=list)
     packages: set[str] = field(default_factory=set)

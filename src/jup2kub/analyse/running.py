@@ -7,7 +7,7 @@ import ast
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.members import class_labels, code_value, lookup
-from jup2kub.analyse.record import SPECULATIVE, Record
+from jup2kub.analyse.record import SPECULATIVE, OpaqueOf, Record
 from jup2kub.analyse.scopes import parameters
 from jup2kub.analyse.summaries import Summaries
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Code, Names, Value, part, renamed, union
@@ -165,6 +165,8 @@ class Running(Summaries):
         own.effects |= found.effects
         own.guarded |= found.guarded
         own.opaque += [t for t in found.opaque if t not in own.opaque]
+        for call in found.opaque_of:
+            self._take_opaque(call, values)
         own.packages |= found.packages
         own.file_reads += [
             p for p in (self._path(t, values) for t in found.file_reads) if p not in own.file_reads
@@ -176,6 +178,16 @@ class Running(Summaries):
         own.loops = own.loops or found.loops
         if found.barrier:
             own.stop(found.barrier)
+
+    def _take_opaque(self, call: OpaqueOf, values: dict[str, Value]) -> None:
+        """Resolve a call of a method of a parameter by what is passed for it."""
+        for value in (values.get(label, UNKNOWN) for label in sorted(call.labels)):
+            for package in value.packages if value.type == "shared" else ():
+                self.change("@lib:" + package)
+            if call.discarded:
+                self.change_libraries(value)
+            if not (value.packages or value.type or value.code):
+                self.opaque_method(value, call.text, call.discarded)
 
     def _take_mark(self, roots: Names, strength: int, values: dict[str, Value]) -> None:
         if not roots:

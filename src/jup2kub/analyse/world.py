@@ -75,6 +75,8 @@ class World:
     """Records made while a recursion was being followed: good until it ends."""
     active: list[tuple[Code, Kinds]] = field(default_factory=list)
     pending: dict[tuple[Code, Kinds], Record] = field(default_factory=dict)
+    escaped: list[Role] = field(default_factory=list)
+    """Notebook code that is being followed because somebody else may call it."""
     lists_subclasses: bool = False
     """The notebook asks a class for its subclasses: defining one changes it."""
     log_files: list[str] = field(default_factory=list)

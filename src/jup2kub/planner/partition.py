@@ -263,7 +263,8 @@ def _choose(found: Partition, window: tuple[int, ...]) -> None:
     for unit in list(units):
         rest = [u for u in units if u != unit]
         without = found.simulate(window, rest)
-        if without <= best + _margin(found, best):
+        gains[unit] = without - best
+        if gains[unit] <= _margin(found, best):
             units, best = rest, without
     found.units.extend(Unit(u, gain=gains[u]) for u in units)
 

@@ -130,3 +130,34 @@ def test_files_keep_write_after_read(graph: Analyse) -> None:
     )
     assert ancestors(found)[2] == {0, 1}
     assert ancestors(found)[3] == set()
+
+
+def test_a_method_of_a_parameter_is_resolved_by_what_is_passed(graph: Analyse) -> None:
+    function = "import random\ndef walk(rnd):\n    return [rnd.gauss(0, 1) for _ in range(9)]\ndef both(r):\n    return walk(r)"
+    found = graph(function, "a = walk(random.Random(1))", "b = both(random.Random(2))", "c = both(mystery)")
+    assert found.cells[1].opaque == found.cells[2].opaque == ()
+    assert found.cells[3].opaque == ("rnd.gauss(0, 1)",)
+
+
+def test_a_parameter_that_is_told_to_change_may_change_its_library(graph: Analyse) -> None:
+    found = graph("import lib\ndef f(m):\n    m.configure(3)", "f(lib.thing())", "lib.compute()")
+    assert 1 in ancestors(found)[2]
+
+
+def test_objects_that_hand_themselves_on_are_followed_once(graph: Analyse) -> None:
+    village = (
+        "class Agent:\n    def meet(self, other):\n        other.visit(self)\n        self.seen = other\n"
+        "class Village:\n    def __init__(self, n):\n        self.agents = [Agent() for i in range(n)]\n"
+        "    def day(self):\n        for a in self.agents:\n            a.meet(self.pick(self.agents))\n"
+    )
+    found = graph(village, "v, w = Village(2), Village(3)", "sorted(a.seen for a in v.agents)", "v.day()")
+    assert not any(cell.barrier for cell in found.cells.values())
+    assert "v" in found.cells[3].mutates
+
+
+def test_fields_of_dataclasses_are_no_state_of_the_class(graph: Analyse) -> None:
+    head = "from dataclasses import dataclass, field\n"
+    agent = "@dataclass\nclass Agent:\n    seen: list = field(default_factory=list)\n    def meet(self, o):\n        o.x = 1"
+    found = graph(head + agent, "a = Agent()", "b = Agent()", "a.seen.append(1)", "b.meet(b)")
+    assert ancestors(found)[2] == {0}
+    assert ancestors(found)[4] == {0, 2}
