@@ -58,6 +58,14 @@ class Printer(pickle.Pickler):
         self.temporary: list[Any] = []
         super().__init__(self, protocol=5, buffer_callback=self._buffer)
 
+    def __enter__(self) -> Printer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Let go of every value: the notebook may see when one dies, and a pickler that writes to itself is a cycle."""
+        self.clear_memo()
+        self.temporary = []
+
     def write(self, data: Any) -> int:
         self._clock.check()
         self._digest.update(data)

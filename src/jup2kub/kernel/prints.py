@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -43,26 +44,28 @@ def take(values: dict[str, Any], *, budget_seconds: float | None = None, related
     arrays: dict[Any, str] = {}
     alive: list[Any] = []  # an id must not be used twice while names are compared
     for name, value in values.items():
-        printer = Printer(clock, arrays)
-        try:
-            digests[name] = printer.print(value)
-        except (Opaque, hashing.OverBudget):
-            digests[name] = None
-        alive.append(printer.temporary)
-        if related:
-            ids[name], kept = _mutable(value, printer)
-            alive.append(kept)
-            spans[name] = tuple(printer.spans)
-        keys[name] = printer.keys
+        with Printer(clock, arrays) as printer:
+            try:
+                digests[name] = printer.print(value)
+            except (Opaque, hashing.OverBudget):
+                digests[name] = None
+            alive.append(printer.temporary)
+            if related:
+                ids[name], kept = _mutable(value, printer)
+                alive.append(kept)
+                spans[name] = tuple(printer.spans)
+            keys[name] = printer.keys
     return Prints(digests, ids, spans, keys)
 
 
 def fingerprint(value: Any, *, budget_seconds: float | None = None) -> str | None:
     """Return the fingerprint of one value, or None as in `Prints.digests`."""
-    try:
-        return Printer(hashing.Clock(budget_seconds), {}).print(value)
-    except (Opaque, hashing.OverBudget):
-        return None
+    with (
+        Printer(hashing.Clock(budget_seconds), {}) as printer,
+        contextlib.suppress(Opaque, hashing.OverBudget),
+    ):
+        return printer.print(value)
+    return None
 
 
 def changed(
@@ -97,10 +100,9 @@ def changed(
 
 
 def _masked(value: Any, mask: Keys, clock: hashing.Clock) -> str | None:
-    try:
-        return Printer(clock, {}, mask).print(value)
-    except (Opaque, hashing.OverBudget):
-        return None
+    with Printer(clock, {}, mask) as printer, contextlib.suppress(Opaque, hashing.OverBudget):
+        return printer.print(value)
+    return None
 
 
 def aliases(prints: Prints) -> tuple[frozenset[str], ...]:

@@ -2,8 +2,10 @@
 
 import ast
 import functools
+import gc
 import random
 import threading
+import weakref
 
 import numpy as np
 import pandas as pd
@@ -210,3 +212,19 @@ def test_a_function_has_the_digest_of_its_own_text_though_its_loop_is_wrapped():
     exec(compile(rewrite.rewrite(ast.parse(source), specs), "<cell>", "exec"), mapped)
     assert rewrite.MAP in mapped["f"].__code__.co_names
     assert prints.digest(mapped["f"]) == prints.digest(plain["f"])
+
+
+def test_a_value_that_was_looked_at_dies_with_its_last_name() -> None:
+    class Thing:
+        pass
+
+    thing = Thing()
+    watcher = weakref.ref(thing)
+    gc.disable()
+    try:
+        prints.take({"thing": thing, "held": [thing]})
+        prints.fingerprint(thing)
+        del thing
+        assert watcher() is None
+    finally:
+        gc.enable()
