@@ -140,8 +140,6 @@ class LocalHands:
 
     async def _attempt(self, command: ev.Dispatch, sent: Sent) -> None:
         task, number, cell = command.task, command.attempt, sent.cell
-        if sent.inputs:
-            await asyncio.wait(sent.inputs)
         if not all(isinstance(f.result(), (Done, Unshippable)) for f in sent.inputs):
             sent.last = Lost("what it reads could not be made", "unmade")
             self.apply(ev.Unshippable(task, number, "", sent.last.reason))
@@ -230,8 +228,16 @@ class LocalHands:
             return None
         sent = Sent(cell, kernel, needs, tuple(inputs), bool(line.out), self._loop.create_future(), origin)
         self.sent[f"cell-{cell.index}"] = sent
-        self.apply(ev.MainPassed(cell.index))
+        self._passed(sent)
         return sent.done
+
+    def _passed(self, sent: Sent) -> None:
+        """Offer the cell once its inputs have ended: until then it takes no worker."""
+        unmade = next((f for f in sent.inputs if not f.done()), None)
+        if unmade is None:
+            self.apply(ev.MainPassed(sent.cell.index))
+        else:
+            unmade.add_done_callback(lambda _: self._passed(sent))
 
     def spare(self) -> int:
         """Return the cores nobody uses, the main line's own included."""
