@@ -228,3 +228,12 @@ def test_a_value_that_was_looked_at_dies_with_its_last_name() -> None:
         assert watcher() is None
     finally:
         gc.enable()
+
+
+def test_compiled_functions_and_caches_of_frames_relate_nothing_and_are_no_change() -> None:
+    series = pd.Series(range(48), index=pd.date_range("2024-01-01", periods=48, freq="h"))
+    assert difference(series, lambda s: s.resample("D").sum()) == []
+    daily, smooth = series.resample("D").sum(), series.rolling(24).mean().dropna()
+    assert prints.aliases(prints.take({"series": series, "daily": daily, "smooth": smooth})) == ()
+    left, right = np.random.default_rng(5).spawn(2)
+    assert prints.aliases(prints.take({"left": left, "right": right})) == ()
