@@ -122,7 +122,7 @@ class Printer(pickle.Pickler):
             return self._made(obj, "error", [list(obj.args), names, links])
         if walk.is_notebooks(cls) and walk.has_own_reduction(cls):
             raise Opaque(cls.__qualname__)  # its pickling is code of the notebook
-        if not names:
+        if not names and walk.attributes(obj) is None:
             return NotImplemented
         return self._made(obj, "reduced", [walk.reduced(obj), names])
 

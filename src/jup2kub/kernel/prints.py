@@ -153,5 +153,7 @@ def _can_change(cls: type) -> bool:
         return True
     if issubclass(cls, (type, types.FunctionType, types.ModuleType, types.BuiltinFunctionType)):
         return False
+    if walk.module_of(cls).startswith("_cython"):  # functions of compiled modules
+        return False
     # What compares by value and can be hashed is a value; what hashes by identity, or not at all, has a state.
     return cls.__hash__ is None or (walk.hashes_by_identity(cls) and not walk.is_shared_service(cls))

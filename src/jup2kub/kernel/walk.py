@@ -190,14 +190,27 @@ def is_cached(cls: type, name: str) -> bool:
 
 
 def reduced(obj: Any) -> Any:
-    """Return the parts that pickling would take, as a list; iterators among them are drained.
+    """Return the parts that pickling would take, as a list; iterators among them are drained, a library's caches left out.
 
     Raises whatever the type raises if it cannot be pickled. For types of libraries only.
     """
     found = obj.__reduce_ex__(4)
     if isinstance(found, str):
         return [found]
-    return [list(part) if i in (3, 4) and part is not None else part for i, part in enumerate(found)]
+    parts = [list(part) if i in (3, 4) and part is not None else part for i, part in enumerate(found)]
+    if len(parts) > 2:
+        parts[2] = _uncached(type(obj), parts[2])
+    return parts
+
+
+def _uncached(cls: type, state: Any) -> Any:
+    """Return a state without caches; attributes that are nothing but caches are none."""
+    if type(state) is dict:
+        return {k: v for k, v in state.items() if not (type(k) is str and is_named_cache(cls, k))} or None
+    if type(state) is tuple:
+        parts = [_uncached(cls, s) if type(s) is dict else s for s in state]
+        return tuple(p for p, s in zip(parts, state) if p is not None or type(s) is not dict)
+    return state
 
 
 def class_body(cls: type) -> dict[str, Any]:
