@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Callable
 
+from jup2kub.agent import memory
 from jup2kub.agent.launch import CONNECTION_FILE, Launch
 from jup2kub.agent.messages import CellResult, ForkRefused, KernelDeath, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.outputs import CellOutputs, Output, assemble, output_of
@@ -56,6 +57,7 @@ class Kernel:
         self._cell: int | None = None
         self._silent = False
         self._closing = False
+        self._kills = memory.kills()
         self._messages: list[tuple[int, str, dict[str, Any]]] = []
         self.pid = process.pid
         self.info: Mapping[str, Any] = {}
@@ -129,7 +131,7 @@ class Kernel:
     async def run(self, request: RunCell) -> CellResult:
         """Run a cell and return what it gave; an exception of the cell is a result, not raised."""
         async with self._lock:
-            self._cell, self._silent = request.cell, request.silent
+            self._cell, self._silent, self._kills = request.cell, request.silent, memory.kills()
             self._wire.take()
             self._messages = []
             try:
@@ -300,7 +302,18 @@ class Kernel:
     def _ended(self) -> None:
         if not self.dead.done():
             code, signal_name, reason = self._process.fate()
-            self.dead.set_result(KernelDeath(self.pid, reason, signal_name, code, self._cell, self._closing))
+            hungry = signal_name == "SIGKILL" and not self._closing and memory.kills() > self._kills
+            self.dead.set_result(
+                KernelDeath(
+                    self.pid,
+                    "memory ran out, and the system killed it" if hungry else reason,
+                    signal_name,
+                    code,
+                    self._cell,
+                    self._closing,
+                    hungry,
+                )
+            )
 
 
 def _does_not_start(

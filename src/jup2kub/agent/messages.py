@@ -26,6 +26,8 @@ class KernelDeath:
     """The cell that was running; None = none."""
     wanted: bool = False
     """The agent ended it, or the notebook called ``exit()``."""
+    memory: bool = False
+    """Memory ran out, and the system killed it."""
 
 
 class KernelDied(EnvironmentProblem):

@@ -322,7 +322,8 @@ class Attempt:
             return outcome
         except KernelDied as death:
             restore(undo)
-            return Lost(death.message, "crashed" if death.death.signal in CRASHES else "died")
+            cause = "crashed" if death.death.signal in CRASHES else "died"
+            return Lost(death.message, "memory" if death.death.memory else cause)
         except Elsewhere:
             reason = "it needs values that live in two kernels"
             return Mispredicted(cell.index, reason, Facts(mispredicted=True))

@@ -200,7 +200,7 @@ def way_out(error: CellError) -> str:
             f"the environment of the notebook's kernel lacks the package {package!r}: install it there "
             f"(in a notebook: `%pip install {package}`), or choose another kernel with --kernel NAME"
         )
-    if error.ename == "MemoryError":
+    if error.ename == "MemoryError" or (error.ename == "DeadKernelError" and "memory" in error.evalue):
         return "memory ran out: free what is needed no longer (`del`), use smaller pieces or fewer --workers"
     if error.ename == "TimeoutError" and error.line is None:
         return "the executed notebook tells where it was; give it more time (`#| timeout: …`), or less to do"

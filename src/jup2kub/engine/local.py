@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import functools
 import os
 import random
@@ -11,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from jup2kub.agent import memory
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
@@ -71,15 +71,6 @@ def _pass_on(sent: Sent, task: asyncio.Task[None]) -> None:
         sent.done.set_exception(task.exception() or RuntimeError())
 
 
-def available_memory() -> int:
-    """Return the bytes that new processes may use; 0 = not known."""
-    with contextlib.suppress(OSError), open("/proc/meminfo") as file:
-        for line in file:
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) * 1024
-    return 0
-
-
 class LocalHands:
     """Carries out what the state machine commands, and tells it what happened."""
 
@@ -110,7 +101,7 @@ class LocalHands:
             for i in session.cells
         }
         self.state: State = replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
-        self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=available_memory()))
+        self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=memory.available()))
 
     # -- the fold ------------------------------------------------------------------------------------------------
 

@@ -252,7 +252,7 @@ def _cell(
         timeout=options.timeout,
         retries=options.retries,
         cpu=options.cpu,
-        memory=options.memory,
+        memory=options.memory or (estimate.peak_bytes or None),
         gpu=options.gpu,
         cache=options.cache,
         key=keys.get(index, "").split("#")[0],

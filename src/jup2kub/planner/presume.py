@@ -33,6 +33,8 @@ class Estimate:
     """Bytes of what it makes, as far as known."""
     changes_bytes: int = 0
     """Size of the largest object that it may change in place, as far as known."""
+    peak_bytes: int = 0
+    """Most memory that its kernel had while it ran; 0 = not known."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,7 @@ def _estimate(flow: CellFlow, facts: Facts | None, sizes: Mapping[str, int], cos
         in_bytes=incoming,
         out_bytes=outgoing,
         changes_bytes=changes,
+        peak_bytes=facts.peak_bytes if facts else 0,
     )
 
 
