@@ -89,6 +89,17 @@ def test_what_is_no_digest_names_no_blob(store: Store, name: str) -> None:
         store.blob_path(name, 1)
 
 
+def test_a_run_has_a_private_folder_for_unfinished_work_and_a_secret_of_its_own(store: Store) -> None:
+    first, second = (store.open_run(RunKey("/nb.ipynb", source, "p")).id for source in ("a", "b"))
+    folder, secret = store.workshop(first)
+    assert folder.is_dir()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert store.workshop(first) == (folder, secret)
+    other, another = store.workshop(second)
+    assert folder != other
+    assert secret != another
+
+
 def test_a_staged_file_is_adopted(store: Store) -> None:
     folder = store.staging()
     assert folder != store.staging()

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
 
@@ -41,6 +41,11 @@ OnOutput = Callable[[int, Output], None]
 """Called with the cell and a piece of output as soon as it is there; text of the two streams in no exact order."""
 
 
+def alone(wanted: int) -> int:
+    """Lend no core but the one that a cell has."""
+    return min(wanted, 1)
+
+
 class Kernel:
     """One kernel child. Requests wait for each other; every method but `start` needs the kernel alive.
 
@@ -60,6 +65,8 @@ class Kernel:
         self._kills = memory.kills()
         self._messages: list[tuple[int, str, dict[str, Any]]] = []
         self.pid = process.pid
+        self.cores: Callable[[int], int] = alone
+        """Asked by a running cell for cores in all; 0 = it gives them back. Returns how many it has."""
         self.info: Mapping[str, Any] = {}
         """The child's answer to `hello`: `python`, `ipykernel`, `pid`, `xxh3`."""
         self.dead: asyncio.Future[KernelDeath] = asyncio.get_running_loop().create_future()
@@ -151,6 +158,16 @@ class Kernel:
         messages, self._messages = self._messages, []
         segments = self._wire.take()
         return CellOutputs() if self._silent else assemble(segments, messages)
+
+    @contextlib.contextmanager
+    def lent(self, cores: Callable[[int], int] | None) -> Iterator[None]:
+        """Let cells that run in this context ask `cores`; what they still have at the end is given back."""
+        self.cores = cores or alone
+        try:
+            yield
+        finally:
+            self.cores(0)
+            self.cores = alone
 
     async def load(self, path: str, names: Iterable[str] | None = None) -> list[str]:
         """Bind the values stored in the file at `path` (those of `names` only); returns the names now bound."""
@@ -286,6 +303,11 @@ class Kernel:
         return found
 
     def _event(self, event: Mapping[str, Any]) -> None:
+        if event["event"] == "cores":
+            granted = self.cores(event["wanted"])
+            if event["wanted"]:
+                self._wire.send({"cores": granted})
+            return
         content = event["content"]
         self._messages.append((event["mark"], event["type"], content))
         output = output_of(event["type"], content)

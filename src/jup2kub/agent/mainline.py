@@ -55,8 +55,8 @@ class Hands(Protocol):
     def waits(self, waiting: bool) -> None:
         """The main line begins or stops to wait: while it waits its core is free."""
 
-    def spare(self) -> int:
-        """Return how many cores nobody uses, the main line's own included."""
+    def cores(self, wanted: int) -> int:
+        """Lend the running cell as many cores as are wanted and free, in all; 0 = it gives them back."""
 
 
 class Stop(Exception):
@@ -315,8 +315,8 @@ class MainLine:
         undo = session.undo.begin(index)
         start = time.time()
         session.tell(Told("start", index, "main", seconds=cell.seconds or None))
-        maps = self.hands.spare() if self.in_order is None and not self.sticky else 1
-        result = await execute(session, self.kernel, cell, undo=undo, maps=maps)
+        cores = self.hands.cores if self.in_order is None and not self.sticky else None
+        result = await execute(session, self.kernel, cell, undo=undo, cores=cores)
         facts = session.facts_of(cell, result)
         outcome = outcome_of(session, cell, result, start=start, attempt=1, worker="main", step=None)
         if result.status != "ok" and not (cell.may_raise and result.status == "error"):

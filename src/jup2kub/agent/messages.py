@@ -78,7 +78,7 @@ class RunCell:
     maps: tuple[Mapping[str, Any], ...] = ()
     """Loops that may run as map steps: fields of `model.plan.MapLoop`."""
     workers: int = 1
-    chunks: int | None = None
+    """Most processes at once for the iterations of one; how many there may be is asked when it begins."""
     map_settings: Mapping[str, Any] = field(default_factory=dict)
     """Other fields of the child's `maps.MapSettings` (``chunk_folder``, ``chunk_key``, ``only``, …)."""
     inputs: Mapping[int, str] = field(default_factory=dict)

@@ -6,6 +6,7 @@ The same object serves the main line and the steps; it owns no process.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -172,6 +173,8 @@ class Session:
             self.left_files = {n: file_digest(self.terms.project / n) for n in sorted(names)}
         if self.terms.keep_undo:
             self.undo.take_back()
+        if state == "done":
+            shutil.rmtree(self.store.workshop(self.terms.run)[0], ignore_errors=True)
         if self.terms.keep_undo or state == "done":
             self.undo.forget()
         else:
@@ -198,6 +201,15 @@ class Session:
     def map_loops(self, cell: CellPlan) -> tuple[Mapping[str, Any], ...]:
         """Return the loops in the cell's text that may be map steps, as the kernel wants them."""
         return tuple(to_json(loop) for loop in cell.loops)
+
+    def map_settings(self, cell: CellPlan) -> Mapping[str, Any]:
+        """Return what an execution of the cell is to know of its loops' past, and where their chunks are kept."""
+        found: dict[str, Any] = {"expected": cell.loop_seconds}
+        if cell.cache is not False and cell.index not in self.untrusted:
+            folder, secret = self.store.workshop(self.terms.run)
+            key = digest([self.keys.of(cell.index), sorted(self.terms.environ.items())])
+            found.update(chunk_folder=str(folder / f"cell-{cell.index}"), chunk_key=key[:24], chunk_secret=secret)
+        return found
 
     def distrust(self, cell: int) -> None:
         """Use the cell's record no more."""

@@ -73,6 +73,8 @@ class Unshippable:
     facts: Facts
 
 
+Cores = Callable[[int], int]
+"""Lends a running cell as many cores as are wanted and free, in all and at least one; 0 gives them back."""
 Outcome = Union[Done, Raised, Lost, Mispredicted, Unshippable]
 
 
@@ -147,9 +149,12 @@ async def execute(
     *,
     silent: bool = False,
     undo: Path | None,
-    maps: int = 1,
+    cores: Cores | None = None,
 ) -> CellResult:
-    """Run one cell within its time. Raises KernelDied."""
+    """Run one cell within its time. Raises KernelDied.
+
+    `cores`: who lends cores for the iterations of its loops; None = they run in place.
+    """
     request = RunCell(
         cell=cell.index,
         count=session.counts[cell.index],
@@ -160,9 +165,15 @@ async def execute(
         undo=str(undo) if undo else None,
         project=str(session.terms.project),
         maps=session.map_loops(cell),
-        workers=maps,
+        workers=session.terms.workers if cores is not None else 1,
+        map_settings=session.map_settings(cell) if cores is not None else {},
         inputs={session.counts[i]: session.sources[i] for i in session.cells if i < cell.index},
     )
+    with kernel.lent(cores):
+        return await _within(kernel, request, cell)
+
+
+async def _within(kernel: Kernel, request: RunCell, cell: CellPlan) -> CellResult:
     if cell.timeout is None:
         return await kernel.run(request)
     running = asyncio.ensure_future(kernel.run(request))
@@ -306,6 +317,7 @@ class Attempt:
     """Earlier cells were unfinished when it left: if it raises it is tried again, so its files are put back."""
     keep: Callable[[Kernel, Outcome], bool] = lambda kernel, outcome: False
     """Takes the kernel over, for a cell that goes on in it; False = nobody does."""
+    cores: Cores | None = None
 
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
@@ -315,7 +327,7 @@ class Attempt:
         kernel: Kernel | None = None
         try:
             kernel = await self.kernel()
-            result = await execute(session, kernel, cell, undo=undo)
+            result = await execute(session, kernel, cell, undo=undo, cores=self.cores)
             outcome = await self._conclude(kernel, result, start, undo)
             if self.keep(kernel, outcome):
                 kernel = None

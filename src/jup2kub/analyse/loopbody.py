@@ -47,6 +47,8 @@ class _Scan:
     dead: bool = False
     """The path has ended (`continue`, `raise`)."""
     modules: frozenset[str] = frozenset()
+    repeated: int = 0
+    """Loops around the statement, inside the body."""
     ends: list[set[str]] = field(default_factory=list)
     """What is definitely assigned where a `continue` ends the iteration."""
     bound: set[str] = field(default_factory=set)
@@ -169,7 +171,9 @@ class _Scan:
         before, dead = set(self.assigned), self.dead
         if target is not None:
             self.target(target)
+        self.repeated += 1
         self.block(body)
+        self.repeated -= 1
         self.assigned, self.dead = before, dead  # the body may not run at all
         self._branches([orelse, []])
 
@@ -299,9 +303,12 @@ class _Scan:
         if found is None or self._own(found[0].name):
             return False
         carry, parts = found
-        known = self.carried.setdefault(carry.name, carry)
-        if known != carry:
+        known = self.carried.get(carry.name)
+        if known is not None and known != carry:
             self.refuse("J2K364", node, carry.name, f"carries `{carry.name}` in two different ways", PURE)
+        elif carry.kind == "best" and (known is not None or self.repeated):
+            self.refuse("J2K364", node, carry.name, f"an iteration may compare `{carry.name}` twice", PURE)
+        self.carried.setdefault(carry.name, carry)
         for part in parts:
             self.expression(part)
         return True

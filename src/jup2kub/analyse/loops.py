@@ -16,76 +16,17 @@ from jup2kub.model.flow import FlowGraph
 from jup2kub.model.notebook import Cell, Notebook
 from jup2kub.model.plan import Decision, MapLoop
 
-CHEAP_CALLS = frozenset(
-    [
-        "abs",
-        "all",
-        "any",
-        "bool",
-        "chr",
-        "dict",
-        "divmod",
-        "enumerate",
-        "float",
-        "format",
-        "frozenset",
-        "getattr",
-        "hasattr",
-        "hash",
-        "hex",
-        "id",
-        "int",
-        "isinstance",
-        "iter",
-        "len",
-        "list",
-        "max",
-        "min",
-        "next",
-        "oct",
-        "ord",
-        "print",
-        "range",
-        "repr",
-        "reversed",
-        "round",
-        "set",
-        "sorted",
-        "str",
-        "sum",
-        "tuple",
-        "type",
-        "zip",
-    ]
-)
-CHEAP_METHODS = frozenset(
-    [
-        "append",
-        "add",
-        "extend",
-        "update",
-        "items",
-        "keys",
-        "values",
-        "get",
-        "split",
-        "strip",
-        "lower",
-        "upper",
-        "replace",
-        "join",
-        "format",
-        "startswith",
-        "endswith",
-        "lstrip",
-        "rstrip",
-        "title",
-        "count",
-        "index",
-        "find",
-        "setdefault",
-    ]
-)
+CHEAP_CALLS = frozenset([
+    "abs", "all", "any", "bool", "chr", "dict", "divmod", "enumerate", "float", "format", "frozenset",
+    "getattr", "hasattr", "hash", "hex", "id", "int", "isinstance", "iter", "len", "list", "max", "min",
+    "next", "oct", "ord", "print", "range", "repr", "reversed", "round", "set", "sorted", "str", "sum",
+    "tuple", "type", "zip",
+])  # fmt: skip
+CHEAP_METHODS = frozenset([
+    "append", "add", "extend", "update", "items", "keys", "values", "get", "split", "strip", "lower",
+    "upper", "replace", "join", "format", "startswith", "endswith", "lstrip", "rstrip", "title", "count",
+    "index", "find", "setdefault",
+])  # fmt: skip
 SEEDS = frozenset({"default_rng", "RandomState", "Random", "Generator", "PCG64"})
 CONSUMED = frozenset({"iter", "open", "filter", "map"})
 DRAWS = {"numpy": "random", "random": "", "torch": ""}

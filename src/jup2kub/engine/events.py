@@ -126,6 +126,15 @@ class MainWaits(Event):
 
 
 @dataclass(frozen=True)
+class CoresTaken(Event):
+    """An attempt uses this many processors from now on, for the iterations of a loop; 0 = as many as its task."""
+
+    task: str
+    attempt: int
+    cores: float
+
+
+@dataclass(frozen=True)
 class Cancel(Event):
     """The user stops the run."""
 

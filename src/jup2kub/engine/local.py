@@ -32,7 +32,7 @@ from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.homes import Home, Origin
 from jup2kub.engine.state import advance
-from jup2kub.engine.tasks import MAIN, State, initial
+from jup2kub.engine.tasks import MAIN, State, initial, lend
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
@@ -147,7 +147,8 @@ class LocalHands:
             kernel = sent.kernel if home is None else functools.partial(home.enter, self.session, cell)
             keep = functools.partial(self._keep, sent, home)
             worker = f"worker-{os.getpid()}-{number}"
-            outcome = await Attempt(self.session, cell, number, worker, kernel, sent.early, keep).run()
+            cores = functools.partial(self.cores, task=task, attempt=number) if self.fork else None
+            outcome = await Attempt(self.session, cell, number, worker, kernel, sent.early, keep, cores).run()
         sent.last = outcome
         self._report(task, number, sent, outcome)
 
@@ -222,6 +223,12 @@ class LocalHands:
         self._passed(sent)
         return sent.done
 
+    def cores(self, wanted: int, task: str = MAIN, attempt: int = 1) -> int:
+        """Lend a running attempt as many cores as are wanted and free, in all; 0 = it gives them back."""
+        found = lend(self.state, HERE, task, attempt, wanted)
+        self.apply(ev.CoresTaken(task, attempt, float(found)))
+        return found
+
     def _passed(self, sent: Sent) -> None:
         """Offer the cell once its inputs have ended: until then it takes no worker."""
         unmade = next((f for f in sent.inputs if not f.done()), None)
@@ -229,11 +236,6 @@ class LocalHands:
             self.apply(ev.MainPassed(sent.cell.index))
         else:
             unmade.add_done_callback(lambda _: self._passed(sent))
-
-    def spare(self) -> int:
-        """Return the cores nobody uses, the main line's own included."""
-        used = sum(len(t.attempts) for t in self.state.tasks.values() if t.id != MAIN)
-        return max(1, self.session.terms.workers - used)
 
     # -- kernels -------------------------------------------------------------------------------------------------
 

@@ -97,6 +97,9 @@ class _Fold:
             self.passed |= {event.cell}
         elif isinstance(event, ev.MainWaits):
             self._change(MAIN, event.attempt, waiting=event.waiting)
+        elif isinstance(event, ev.CoresTaken):
+            if self._live(event.task, event.attempt):
+                self._change(event.task, event.attempt, cores=event.cores)
         elif isinstance(event, ev.Cancel):
             for task in list(self.tasks.values()):
                 self._end(task.id, CANCELLED, event.reason)

@@ -34,6 +34,8 @@ class Attempt:
     silent: bool = False
     waiting: bool = False
     """Main only: waits for a step and takes no processor."""
+    cores: float = 0.0
+    """Processors it uses while iterations of a loop run side by side; 0 = as many as its task asks for."""
 
 
 @dataclass(frozen=True)
@@ -135,6 +137,16 @@ def free(state: State, worker: str) -> tuple[float, int, int]:
     return left(have, state.tasks.values())
 
 
+def lend(state: State, worker: str, task: str, attempt: int, wanted: int) -> int:
+    """Return how many processors, of `wanted` in all, the attempt may use: those that nobody else holds, at least one."""
+    known = state.tasks[task]
+    live = next((a for a in known.attempts if a.number == attempt), None)
+    if live is None or not wanted:
+        return 0
+    own = live.cores or known.cpu
+    return max(1, min(wanted, int(own + free(state, worker)[0])))
+
+
 def waiting(state: State) -> Mapping[str, str]:
     """Return for each READY task, in words, what it waits for."""
     return {
@@ -157,7 +169,7 @@ def left(worker: Worker, tasks: Iterable[Task]) -> tuple[float, int, int]:
     for task in tasks:
         for attempt in task.attempts:
             if attempt.worker == worker.id:
-                cpu -= 0.0 if attempt.waiting else task.cpu
+                cpu -= 0.0 if attempt.waiting else attempt.cores or task.cpu
                 memory -= attempt.memory
                 gpu -= task.gpu
     return cpu, memory, gpu

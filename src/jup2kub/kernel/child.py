@@ -23,12 +23,11 @@ import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
 from . import ambient, failure, forks, maps, prints, values
+from .cellmaps import CellMaps
 from .definitions import Definitions
 from .files import Files
-from .maptap import Ambient, OutputTap
 from .observe import Observer, Tap, own_names
 from .refusals import Unshippable
-from .rewrite import rewrite
 from .shell import Shell
 from .stream import Marks, Stream
 from .wire import Channel
@@ -42,29 +41,6 @@ Reply = dict[str, Any]
 
 class Copied(BaseException):
     """Raised in the copy that a fork has made: it answers no request, it waits for its own."""
-
-
-class ShellTap(OutputTap):
-    """Diverts what iterations of a map step show, display messages included."""
-
-    def __init__(self, child: Child) -> None:
-        super().__init__()
-        self._child = child
-
-    def begin(self) -> None:
-        """Divert all output of this process; display messages take their place among the text."""
-        super().begin()
-        self._child.divert = lambda kind, packed: self._entries.append(
-            ("@" + kind, packed.decode("utf-8", "replace"))
-        )
-
-    def replay(self, outputs: list[Any]) -> None:
-        """Show outputs of an iteration."""
-        for name, text in outputs:
-            if name.startswith("@"):
-                self._child.send_output(name[1:], text.encode("utf-8", "replace"))
-            else:
-                getattr(sys, name).write(text)
 
 
 class Child:
@@ -81,6 +57,7 @@ class Child:
         self.definitions = Definitions()
         self.seeds = ambient.Seeds()
         self.tap = Tap()
+        self.maps = CellMaps(self)
         self.files: Files
         self.marks: Marks
         self.shell: Shell
@@ -158,6 +135,8 @@ class Child:
             if got is None or got[0]["do"] == "exit":
                 return
             request, fds = got
+            if "do" not in request:
+                continue  # an answer to a cell that was interrupted while it asked
             handler: Callable[[Request, list[int]], Reply] = getattr(self, "do_" + request["do"])
             try:
                 reply = {"id": request["id"], "ok": True, **handler(request, fds)}
@@ -174,7 +153,7 @@ class Child:
         """Run a cell. Replies `status`, `error`, `facts`, `seconds`, `seeded`, `maps` and `leaving`."""
         self.cell = request["cell"]
         shell, namespace = self.shell, self.shell.namespace
-        self._prepare_maps(request)
+        self.maps.begin(request)
         shell.call(lambda: self.observer.begin(namespace, request))
         inputs = {int(number): source for number, source in request.get("inputs", {}).items()}
         outcome = shell.run(request["source"], request["count"], inputs)
@@ -183,7 +162,7 @@ class Child:
         mark = self.mark()
         raised = outcome["status"] != "ok"
         facts = shell.call(lambda: self.observer.end(namespace, raised, shell.pending))
-        self.tap.rewrite = None
+        mapped = self.maps.end(facts)
         self.definitions.learn(namespace, facts["bound"], self.cell)
         error: dict[str, Any] | None = None
         if raised:
@@ -197,31 +176,9 @@ class Child:
             "seconds": facts["seconds"],
             "seeded": sorted(self.seeds.seeded),
             "leaving": bool(shell.ip.exit_now),
-            "maps": maps.report(),
+            "maps": mapped,
             "mark": mark,
         }
-
-    def _prepare_maps(self, request: Request) -> None:
-        loops = request.get("maps") or ()
-        # A map may sit in a function whose cell ran before: the engine is there for every cell.
-        settings = maps.MapSettings(
-            workers=request.get("workers", 1),
-            tap=ShellTap(self),
-            check=Ambient(name.partition(":")[2] for name in self.seeds.seeded),
-            fork=self._fork_quietly,
-            may_fork=lambda: not forks.why_not(),
-        )
-        for name, value in (request.get("map_settings") or {}).items():
-            setattr(settings, name, tuple(value) if isinstance(value, list) else value)
-        if settings.only is not None:
-            self.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
-        maps.install(self.shell.namespace, settings)
-        self.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
-
-    def _fork_quietly(self) -> int:
-        # A child process of a map step is the kernel's doing, not an effect of the cell.
-        with self.files.deaf():
-            return os.fork()
 
     def do_load(self, request: Request, fds: list[int]) -> Reply:
         """Bind the values of a file; names that start with ``@`` are resources."""

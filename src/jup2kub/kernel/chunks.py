@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import hmac
 import io
 import os
 import pickle
@@ -42,8 +44,8 @@ class Record:
     reason: str = ""
     """Why nothing from the first unfinished iteration on can be trusted to a child; empty = the body raised, or none."""
     seconds: float = 0.0
-    facts: tuple[int, ...] = ()
-    """Size of the world it was made in: another process adopts a record only in an equal one."""
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What the child was seen to depend on, as `maptap.Witness` gave it."""
 
 
 class Unpicklable(Exception):
@@ -117,11 +119,11 @@ class ChunkStore:
     """Finished chunks of one loop in a folder, kept for a later run of the same cell.
 
     The caller vouches that `key` tells the loop's inputs apart. A record is made exclusively, by link(): the first
-    writer wins, a crash leaves nothing half-written under its name.
+    writer wins, a crash leaves nothing half-written under its name. Its seal is a file beside it.
     """
 
-    def __init__(self, folder: str, key: str) -> None:
-        self.folder, self.key = folder, key
+    def __init__(self, folder: str, key: str, secret: str) -> None:
+        self.folder, self.key, self._secret = folder, key, secret.encode()
 
     def path(self, start: int, stop: int) -> str:
         """Return where the record of iterations `start` to `stop` lies once it is there."""
@@ -144,21 +146,35 @@ class ChunkStore:
 
     def keep(self, path: str, record: Record) -> bool:
         """Keep the complete file `path` of the same file system; False = another writer was first."""
+        target = self.path(record.start, record.stop)
+        with open(path + ".seal", "w") as seal:
+            seal.write(self._seal(path, os.path.basename(target)))
+        os.replace(path + ".seal", target[: -len("chunk")] + "seal")
         _sync(path)
         try:
-            os.link(path, self.path(record.start, record.stop))
+            os.link(path, target)
         except FileExistsError:
             return False
         return True
 
     def load(self, start: int, stop: int, world: World, codec: Any) -> Record | None:
-        """Return the record, or None if it is absent, torn, or was made from another world of objects."""
+        """Return the record, or None if it is absent, torn, or was not made by a kernel of this store."""
+        path = self.path(start, stop)
         try:
-            record: Record = codec.load(self.path(start, stop), world)
+            with open(path[: -len("chunk")] + "seal") as seal:
+                if not hmac.compare_digest(seal.read(), self._seal(path, os.path.basename(path))):
+                    return None
+            record: Record = codec.load(path, world)
         except Exception:
             return None
-        whole = record.facts == (len(world.objects),) and len(record.iterations) == stop - start
-        return record if whole and not record.reason else None
+        return record if len(record.iterations) == stop - start and not record.reason else None
+
+    def _seal(self, path: str, name: str) -> str:
+        made = hmac.new(self._secret, name.encode() + b":", hashlib.sha256)
+        with open(path, "rb") as file:
+            for block in iter(lambda: file.read(1 << 20), b""):
+                made.update(block)
+        return made.hexdigest()
 
 
 def _sync(path: str) -> None:

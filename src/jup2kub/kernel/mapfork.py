@@ -27,7 +27,8 @@ class Child:
         self.spec, self.frame, self.world, self.settings = spec, frame, world, settings
         self.channel, self.folder, self.store = channel, folder, store
         self.log = Log()
-        self.guard = Guard(folder, asked=spec.asked)
+        self.quiet = settings.witness.quiet
+        self.guard = Guard(folder, asked=spec.asked, quiet=self.quiet)
         self.record = Record(0, 0)
         self._names = {c.name: Recorder(self.log, i, c) for i, c in enumerate(spec.carried)}
         self._started = 0.0
@@ -64,7 +65,7 @@ class Child:
 
     def assign(self, start: int, stop: int) -> None:
         """Begin the record of the iterations `start` to `stop`."""
-        self.record = Record(start, stop, facts=(len(self.world.objects),))
+        self.record = Record(start, stop)
         self._started = time.perf_counter()
 
     def before(self, index: int) -> None:
@@ -120,6 +121,15 @@ class Child:
             self.record.iterations = []
         self.record.reason = self.record.reason.lstrip("!")
         self.record.seconds = time.perf_counter() - self._started
+        self.record.seen = self.settings.witness.take()
+        if self.settings.check.drawn():
+            self.record.seen["drawn"] = True
+        with self.quiet():
+            self._write()
+        if self.channel is not None:
+            self.channel.sendall(json.dumps([self.record.start, self.record.stop]).encode() + b"\n")
+
+    def _write(self) -> None:
         path = os.path.join(self.folder, f"{self.record.start}-{self.record.stop}")
         try:
             self.settings.codec.dump(self.record, self.world, path + ".part")
@@ -130,8 +140,6 @@ class Child:
         os.rename(path + ".part", path)
         if self.store is not None and len(self.record.iterations) == self.record.stop - self.record.start:
             self.store.keep(path, self.record)
-        if self.channel is not None:
-            self.channel.sendall(json.dumps([self.record.start, self.record.stop]).encode() + b"\n")
 
     def _disturbed(self) -> str:
         changed = self.settings.check.changed(self.ambient)

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from typing import Any
+from typing import Any, Callable
 
 from .mapfolds import NotIndependent
 
@@ -38,8 +38,8 @@ class Guard:
     `folder` takes the journal: a line per file before its first change, with a copy of what it held.
     """
 
-    def __init__(self, folder: str, asked: bool) -> None:
-        self.folder, self.asked = folder, asked
+    def __init__(self, folder: str, asked: bool, quiet: Callable[[], Any]) -> None:
+        self.folder, self.asked, self.quiet = folder, asked, quiet
         self.active = False
         self.index = 0
         self.reason = ""
@@ -93,6 +93,12 @@ class Guard:
         if path in self.files:
             return
         self.active = False
+        with self.quiet():
+            self._copy(path)
+        self.files.append(path)
+        self.active = True
+
+    def _copy(self, path: str) -> None:
         copy = ""
         if os.path.isfile(path):
             self._copies += 1
@@ -102,8 +108,6 @@ class Guard:
             copy = path  # a folder that is there stays
         with open(os.path.join(self.folder, JOURNAL + str(os.getpid())), "a") as journal:
             journal.write(json.dumps([self.index, path, copy]) + "\n")
-        self.files.append(path)
-        self.active = True
 
     def _stop(self, why: str) -> None:
         self.reason = self.reason or why

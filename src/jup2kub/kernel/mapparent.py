@@ -13,35 +13,18 @@ import socket
 import tempfile
 import time
 from collections.abc import Iterator
-from typing import Any, Callable, NamedTuple
+from typing import Any
 
 from .chunks import ChunkStore, Iteration, Record
-from .mapfolds import UNSET, Frame, NotIndependent, fold
+from .mapfolds import UNSET, NotIndependent, fold
 from .mapfork import Child, put_state
 from .mapguard import take_back
-from .mapitems import Items
 from .mapstate import SHARED, TooBig, World
-from .rewrite import Spec
+from .mapwork import Range, Work, cut
 
 NEVER = 1 << 62
-Range = tuple[int, int]
-
-
-class Work(NamedTuple):
-    """What the engine is to do."""
-
-    spec: Spec
-    frame: Frame
-    """Holds the loop."""
-    items: Items
-    done: int
-    """Iterations that ran already."""
-    pace: float
-    """Seconds of an iteration, as timed."""
-    one: Callable[[Any], Any] | None
-    """Of a comprehension: gives the collection of a few items alone; None for a `for` statement."""
-    place: int
-    """Which execution of a loop this is in the cell, from 0."""
+ASK_SECONDS = 0.5
+"""Time between two requests for more cores."""
 
 
 class Parallel:
@@ -64,21 +47,28 @@ class Parallel:
         self.position = work.done
         self.written: set[str] = set()
         self.channels: dict[int, socket.socket] = {}
+        self.idle: list[int] = []
         self.assigned: dict[int, Range] = {}
+        self.cores = work.cores
+        self.asked = time.perf_counter()
         self.selector = selectors.DefaultSelector()
         parent = settings.chunk_folder if settings.chunk_folder and settings.chunk_key else None
-        if parent:
-            os.makedirs(parent, mode=0o700, exist_ok=True)
-        self.folder = tempfile.mkdtemp(prefix=".map-", dir=parent)
-        key = f"{settings.chunk_key}-{work.place}"
-        self.store = ChunkStore(parent, key) if parent else None
+        self.quiet = settings.witness.quiet
+        with self.quiet():
+            if parent:
+                os.makedirs(parent, mode=0o700, exist_ok=True)
+            self.folder = tempfile.mkdtemp(prefix=".map-", dir=parent)
+        self.store: ChunkStore | None = None
         self.owner = os.getpid()
+        report["work"] = work.spent
 
     # the loop -----------------------------------------------------------------------------------------------
 
     def run(self) -> Iterator[Any]:
         """Yield the items that must run in place, in order; everything between them is put together here."""
         reason = self._look()
+        if not reason:
+            self._open_store()
         if reason:
             self._retreat(self.work.done, reason)
         elif self.settings.only is not None:
@@ -100,19 +90,21 @@ class Parallel:
             )
             if not merged:
                 self._prepare(index)
+                began = time.perf_counter()
                 yield self.items[index - self.work.done]
+                self.report["work"] += time.perf_counter() - began
             self.position += 1
             self.work.items.advance()
             self.report["iterations"] = self.position
 
     def _prepare(self, index: int) -> None:
         """Make the world ready for an iteration in place: files as no child had touched them."""
-        if index >= self.sequential:
-            if self.channels:
+        with self.quiet():
+            if index < self.sequential:
+                take_back(self.folder, (index,))
+            elif self.channels:
                 self._kill()
                 take_back(self.folder, range(index, self.total))
-        else:
-            take_back(self.folder, (index,))
 
     def _retreat(self, index: int, reason: str) -> None:
         if index < self.sequential:
@@ -149,33 +141,41 @@ class Parallel:
             return "the loop's inputs are too many objects to watch"
         return ""
 
+    def _open_store(self) -> None:
+        """Keep finished chunks, if the objects that the loop may touch can be told from others."""
+        settings, spec = self.settings, self.work.spec
+        if not settings.chunk_folder or not settings.chunk_key:
+            return
+        try:
+            world = self.world.digest()
+        except TooBig:
+            world = None
+        if world is not None:
+            key = f"{settings.chunk_key}-{spec.line}.{spec.column}.{self.work.number}-{world}"
+            self.store = ChunkStore(settings.chunk_folder, key, settings.chunk_secret)
+
     def _adopt(self) -> None:
         """Take over the chunks that an earlier run finished; queue the others."""
         position = self.work.done
-        for start, stop in self.store.finished() if self.store else ():
-            if start < position or stop > self.end or self.store is None:
-                continue
-            record = self.store.load(start, stop, self.world, self.settings.codec)
-            if record is not None:
-                self._cut(position, start)
-                self._settle(record)
-                self.report["adopted"] += 1
-                position = stop
-        self._cut(position, self.end)
-
-    def _cut(self, start: int, stop: int) -> None:
-        left, spec = len(self.items), self.work.spec
-        seconds = min(self.settings.chunk_seconds, self.work.pace * left / (4 * self.settings.workers))
-        size = max(1, int(seconds / self.work.pace)) if self.work.pace > 0 else left
-        if spec.chunks:
-            size = max(1, -(-left // spec.chunks))
-        self.queue.extend((i, min(i + size, stop)) for i in range(start, stop, size))
+        with self.quiet():
+            for start, stop in self.store.finished() if self.store else ():
+                if start < position or stop > self.end or self.store is None:
+                    continue
+                record = self.store.load(start, stop, self.world, self.settings.codec)
+                if record is not None and self.settings.witness.stands(record.seen):
+                    self.queue += cut(self.work, self.end, self.settings, position, start)
+                    self._settle(record)
+                    self.report["adopted"] += 1
+                    position = stop
+        self.queue += cut(self.work, self.end, self.settings, position, self.end)
 
     # children -----------------------------------------------------------------------------------------------
 
     def _start(self) -> Child | None:
         """Fork the children; returns the child's side in each of them, and None in the parent."""
         limit = self.work.spec.limit or self.settings.workers
+        if not self.queue:
+            return None
         self.settings.tap.before_fork()
         gc.freeze()
         # an interrupt inside a callback of fork() would be swallowed: it waits until the children are there
@@ -197,8 +197,9 @@ class Parallel:
                     return self._child(theirs)
                 theirs.close()
                 self.channels[pid] = ours
+                self.idle.append(pid)
                 self.selector.register(ours, selectors.EVENT_READ, pid)
-                self._assign(pid)
+                self._assign()
         finally:
             gc.unfreeze()
             if os.getpid() == self.owner:
@@ -213,7 +214,8 @@ class Parallel:
     def _serve(self, child: Child) -> Iterator[Any]:
         """In a child: run the chunks that the parent names. Never returns."""
         try:
-            child.begin()
+            with self.quiet():
+                child.begin()
             while True:
                 chunk = child.next_chunk()
                 if chunk is None:
@@ -250,13 +252,25 @@ class Parallel:
         yield from self._iterations(child, start, min(stop, self.total))
         child.commit()
 
-    def _assign(self, pid: int) -> None:
-        if not self.queue or self.raised or self.sequential != NEVER:
-            return
-        chunk = self.queue.pop(0)
-        self.assigned[pid] = chunk
-        with contextlib.suppress(OSError):  # a dead child is noticed at its channel's end
-            self.channels[pid].sendall(json.dumps(chunk).encode() + b"\n")
+    def _assign(self) -> None:
+        """Give chunks to idle children, as many as there are cores for."""
+        while self.idle and self.queue and not self.raised and self.sequential == NEVER:
+            if len(self.assigned) >= self.cores:
+                break
+            pid, chunk = self.idle.pop(0), self.queue.pop(0)
+            self.assigned[pid] = chunk
+            with contextlib.suppress(OSError):  # a dead child is noticed at its channel's end
+                self.channels[pid].sendall(json.dumps(chunk).encode() + b"\n")
+
+    def _trade(self) -> None:
+        """Take cores that have become free since, and give back those that nothing is left for."""
+        wanted = len(self.assigned) + min(len(self.queue), len(self.idle))
+        if self.raised or self.sequential != NEVER:
+            wanted = len(self.assigned)
+        now = time.perf_counter()
+        if wanted < self.cores or (wanted > self.cores and now - self.asked >= ASK_SECONDS):
+            self.asked, self.cores = now, self.settings.cores(max(1, wanted))
+            self._assign()
 
     # results ------------------------------------------------------------------------------------------------
 
@@ -279,17 +293,25 @@ class Parallel:
                 self._dead(pid)
                 continue
             start, stop = self.assigned.pop(pid)
-            path = os.path.join(self.folder, f"{start}-{stop}")
-            try:
-                self._settle(self.settings.codec.load(path, self.world))
-                self.report["chunks"] += 1
-            except Exception:
-                self.settled.update(dict.fromkeys(range(start, stop)))
-            with contextlib.suppress(OSError):
-                os.unlink(path)
-            self._assign(pid)
+            self.idle.append(pid)
+            self._assign()
+            with self.quiet():
+                self._read(start, stop)
+        self._trade()
+
+    def _read(self, start: int, stop: int) -> None:
+        path = os.path.join(self.folder, f"{start}-{stop}")
+        try:
+            self._settle(self.settings.codec.load(path, self.world))
+            self.report["chunks"] += 1
+        except Exception:
+            self.settled.update(dict.fromkeys(range(start, stop)))
+        with contextlib.suppress(OSError):
+            os.unlink(path)
 
     def _settle(self, record: Record) -> None:
+        self.report["work"] += record.seconds
+        self.settings.witness.tell(record.seen)
         for offset, index in enumerate(range(record.start, record.stop)):
             finished = offset < len(record.iterations)
             self.settled[index] = record.iterations[offset] if finished else None
@@ -303,7 +325,10 @@ class Parallel:
         self.selector.unregister(channel)
         channel.close()
         os.waitpid(pid, 0)
+        if pid in self.idle:
+            self.idle.remove(pid)
         chunk = self.assigned.pop(pid, None)
+        self._assign()
         if chunk is not None:
             self.settled.update(dict.fromkeys(range(*chunk)))
             if not self.raised:
@@ -339,7 +364,7 @@ class Parallel:
             self.selector.unregister(channel)
             channel.close()
             os.waitpid(pid, 0)
-        self.channels, self.assigned = {}, {}
+        self.channels, self.assigned, self.idle = {}, {}, []
 
     def close(self) -> None:
         """End the children; files that iterations after the last one wrote are taken back."""
@@ -347,5 +372,6 @@ class Parallel:
             return
         self._kill()
         self.selector.close()
-        take_back(self.folder, range(self.position + 1, self.total))
-        shutil.rmtree(self.folder, ignore_errors=True)
+        with self.quiet():
+            take_back(self.folder, range(self.position + 1, self.total))
+            shutil.rmtree(self.folder, ignore_errors=True)

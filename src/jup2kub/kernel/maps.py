@@ -11,6 +11,7 @@ import builtins
 import itertools
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,9 +20,11 @@ from typing import Any, Callable
 from .chunks import Codec
 from .mapfolds import Frame
 from .mapitems import Items, why_not
-from .mapparent import Parallel, Work
-from .maptap import Ambient, OutputTap
-from .rewrite import HEAD, JOIN, MAP, TAIL, Spec, spec_from
+from .mapparent import Parallel
+from .mapplaces import Place, Places
+from .maptap import Ambient, OutputTap, Witness
+from .mapwork import Work
+from .rewrite import HEAD, JOIN, MAP, ON, TAIL
 
 CHEAP = 200e-6
 """Seconds of an iteration below which taking its results apart costs more than running it."""
@@ -29,6 +32,8 @@ PROBE = 0.02
 """Seconds of iterations in place after which the loop's pace is believed."""
 FORK_SECONDS = 0.08
 """Presumed cost of starting the children, looking at the state and putting results back."""
+ASK_SECONDS = 0.5
+"""Time between two requests for cores."""
 
 
 class MapRefused(RuntimeError):
@@ -43,12 +48,20 @@ def _yes() -> bool:
     return True
 
 
+def _all(wanted: int) -> int:
+    return wanted
+
+
 @dataclass
 class MapSettings:
     """What the cell's maps may use; set anew for every cell."""
 
     workers: int = 1
-    """Children at once; 1 = every loop runs in place."""
+    """Most children at once; 1 = every loop runs in place."""
+    cores: Callable[[int], int] = _all
+    """Takes as many cores as are wanted and free, in all and at least one; returns how many. 0 gives them back."""
+    expected: Mapping[str, float] = field(default_factory=dict)
+    """Seconds that executions of loops took in an earlier run, by `mapplaces.name_of`."""
     threshold_seconds: float = 1.0
     """Seconds that mapping must be predicted to save; asked loops are always mapped."""
     tap: Any = field(default_factory=OutputTap)
@@ -56,7 +69,9 @@ class MapSettings:
     codec: Any = field(default_factory=Codec)
     """Writes and reads records: see `chunks.Codec`."""
     check: Any = field(default_factory=Ambient)
-    """`take()`, `changed(before) -> reason or None`, `reseed()`: see `maptap.Ambient`."""
+    """`take()`, `changed(before) -> reason or None`, `reseed()`, `drawn()`: see `maptap.Ambient`."""
+    witness: Any = field(default_factory=Witness)
+    """What children were seen to depend on: see `maptap.Witness`."""
     fork: Callable[[], int] = os.fork
     may_fork: Callable[[], bool] = _yes
     """Whether a fork of this process is safe now; the caller knows libraries and threads."""
@@ -64,6 +79,8 @@ class MapSettings:
     """Where finished chunks are kept for a later run of the cell; empty = they are not."""
     chunk_key: str = ""
     """Digest of all that the cell's loops depend on; empty = chunks are not kept."""
+    chunk_secret: str = ""
+    """Seals what is kept: nothing else is read back."""
     only: tuple[int, int] | None = None
     """Run these iterations alone, keep their record, and leave the cell by `LeaveCell`; None = the whole loop."""
     chunk_seconds: float = 0.5
@@ -77,41 +94,65 @@ class _State:
     def __init__(self) -> None:
         self.settings = MapSettings()
         self.namespace: dict[str, Any] = {}
-        self.reports: list[dict[str, Any]] = []
+        self.places = Places({})
         self.busy = False
         """A map is running, here or in the parent of this child: inner loops run in place."""
-        self.comprehensions: list[tuple[Frame, _Loop]] = []
+        self.asked = 0.0
+        """When cores were wanted last, and there were none."""
+
+
+class _Open(threading.local):
+    """Comprehensions of this thread that have begun and not ended."""
+
+    def __init__(self) -> None:
+        self.stack: list[tuple[Frame, _Loop]] = []
 
 
 STATE = _State()
+OPEN = _Open()
 
 
 def install(namespace: dict[str, Any], settings: MapSettings) -> None:
     """Set up the engine for the next cell of `namespace`, and forget the last cell's reports."""
     STATE.namespace, STATE.settings = namespace, settings
-    STATE.reports, STATE.comprehensions = [], []
-    for name, value in ((MAP, wrap), (HEAD, head), (TAIL, tail), (JOIN, join)):
+    STATE.places, STATE.asked = Places(settings.expected), 0.0
+    OPEN.stack.clear()
+    for name, value in ((MAP, wrap), (ON, on), (HEAD, head), (TAIL, tail), (JOIN, join)):
         setattr(builtins, name, value)
 
 
 def report() -> list[dict[str, Any]]:
     """Return what each wrapped loop did since `install`, in order of their starts.
 
-    Keys: `cell`, `line`, `function`, `seconds`, `iterations`, `mapped` (iterations from children), `chunks`,
-    `adopted` (chunks found finished), `reason` (why iterations ran in place; empty = as planned).
+    Keys: `cell`, `line`, `function`, `asked`, `seconds`, `work` (seconds it would have taken in one process),
+    `iterations`, `mapped` (iterations from children), `chunks`, `adopted` (chunks found finished), `reason` (why
+    iterations ran in place; empty = as planned).
     """
-    return STATE.reports
+    return STATE.places.reports
 
 
-def wrap(text: str, iterable: Any) -> Iterator[Any]:
-    """Return the iterator that stands for `iterable` in a `for` statement; `text` is the loop's spec."""
-    return itertools.chain.from_iterable(_Loop(spec_from(text), iterable, None).parts())
+def seconds() -> dict[str, float]:
+    """Return what an execution of each wrapped loop would have taken in one process, by `mapplaces.name_of`."""
+    return STATE.places.seconds()
+
+
+def wrap(text: str, iterable: Any) -> Any:
+    """Return what stands for `iterable` in a `for` statement; `text` is the loop's spec."""
+    place = STATE.places.of(text)
+    if STATE.busy or place.pass_over(iterable):
+        return iterable
+    return itertools.chain.from_iterable(_Loop(place, iterable, None).parts())
+
+
+def on(text: str) -> bool:
+    """Return whether an execution of a comprehension is looked at."""
+    return not (STATE.busy or STATE.places.of(text).seldom())
 
 
 def head(text: str, iterable: Any, one: Callable[[Any], Any]) -> Iterator[Any]:
     """Return the first items of a comprehension's iterable, or all if it stays in place."""
-    loop = _Loop(spec_from(text), iterable, one)
-    STATE.comprehensions.append((Frame(_caller()), loop))
+    loop = _Loop(STATE.places.of(text), iterable, one)
+    OPEN.stack.append((Frame(_caller()), loop))
     return loop.first()
 
 
@@ -124,7 +165,7 @@ def tail() -> Iterator[Any]:
 def join(first: Any, last: Any) -> Any:
     """Return the comprehension's collection: `first`, what children made, `last`."""
     _, loop = _unfinished()
-    STATE.comprehensions.pop()
+    OPEN.stack.pop()
     for made in (*loop.values, last):
         if isinstance(first, list):
             first.extend(made)
@@ -139,9 +180,9 @@ def join(first: Any, last: Any) -> Any:
 def _unfinished() -> tuple[Frame, _Loop]:
     """The newest comprehension of the caller's frame; those above it were left by an exception."""
     frame = sys._getframe(2)
-    while STATE.comprehensions[-1][0].frame is not frame:
-        STATE.comprehensions.pop()
-    return STATE.comprehensions[-1]
+    while OPEN.stack[-1][0].frame is not frame:
+        OPEN.stack.pop()
+    return OPEN.stack[-1]
 
 
 def _caller() -> Any:
@@ -151,8 +192,8 @@ def _caller() -> Any:
 class _Loop:
     """One execution of one wrapped loop."""
 
-    def __init__(self, spec: Spec, iterable: Any, one: Callable[[Any], Any] | None) -> None:
-        self.spec, self.one = spec, one
+    def __init__(self, place: Place, iterable: Any, one: Callable[[Any], Any] | None) -> None:
+        self.place, self.spec, self.one = place, place.spec, one
         self.iterator: Iterator[Any] = iter(iterable)
         self.items = Items(iterable, self.iterator)
         self.iterable = iterable
@@ -160,25 +201,12 @@ class _Loop:
         self.values: list[Any] = []
         self.parallel = False
         self.pace = 0.0
+        self.cores = 1
         self.started = time.perf_counter()
-        self.report: dict[str, Any] = {
-            "cell": spec.cell,
-            "line": spec.line,
-            "function": spec.function,
-            "seconds": 0.0,
-            "iterations": 0,
-            "mapped": 0,
-            "chunks": 0,
-            "adopted": 0,
-            "reason": "",
-        }
+        self.report = STATE.places.report(place)
 
     def parts(self) -> Iterator[Iterator[Any]]:
         """Yield the loop's iterators one after the other; itertools.chain runs each at its own speed."""
-        if STATE.busy:
-            yield self.iterator
-            return
-        STATE.reports.append(self.report)
         try:
             yield self._probe()
             yield self._children(None) if self.parallel else self.iterator
@@ -188,9 +216,6 @@ class _Loop:
 
     def first(self) -> Iterator[Any]:
         """As the first part of `parts`, for a comprehension; includes all the items unless children take over."""
-        if STATE.busy:
-            return self.iterator
-        STATE.reports.append(self.report)
         return itertools.chain.from_iterable(self._first_parts())
 
     def _first_parts(self) -> Iterator[Iterator[Any]]:
@@ -210,7 +235,10 @@ class _Loop:
             self._end()
 
     def _end(self) -> None:
-        self.report["seconds"] = time.perf_counter() - self.started
+        seconds = self.report["seconds"] = time.perf_counter() - self.started
+        if not self.parallel:
+            self.report["work"] = seconds
+        self.place.add(self.report["work"], self.items.total or 0)
         if STATE.settings.callback is not None:
             STATE.settings.callback(self.report)
 
@@ -223,6 +251,8 @@ class _Loop:
             self.parallel = True
             return
         began = clock()
+        if self._known():
+            return
         for item in self.iterator:
             before = clock()
             yield item
@@ -236,26 +266,49 @@ class _Loop:
             left = total - self.done
             mean = (now - began) / self.done
             pace = self.pace = max(mean, min(now - before, 2 * mean))
-            saved = pace * left * (1 - 1 / min(settings.workers, max(left, 1))) - FORK_SECONDS
             sure = now - began >= PROBE
-            if left >= 2 and (
-                self.spec.asked or (sure and pace >= CHEAP and saved >= settings.threshold_seconds)
-            ):
-                self.parallel = True
-                return
-            if sure and mean < CHEAP / 10:
+            if left >= 2 and (self.spec.asked or (sure and pace >= CHEAP and self._saves(left))):
+                if self._take(left):
+                    return
+            elif sure and mean < CHEAP / 10:
                 return  # a tight loop: the rest runs at its own speed
+
+    def _saves(self, left: int) -> bool:
+        workers = min(STATE.settings.workers, max(left, 1))
+        saved = self.pace * left * (1 - 1 / workers) - FORK_SECONDS
+        return saved >= STATE.settings.threshold_seconds
+
+    def _known(self) -> bool:
+        """Whether children pay by what an earlier run has seen; then no iteration is needed to find out."""
+        total = self.items.total
+        if not self.place.expected or total is None or total < 3:
+            return False
+        self.pace = self.place.expected / total
+        return self.pace >= CHEAP and (self.spec.asked or self._saves(total)) and self._take(total)
+
+    def _take(self, left: int) -> bool:
+        """Take cores, if there are any for children; else ask again after a while."""
+        now = time.perf_counter()
+        if now - STATE.asked < ASK_SECONDS:
+            return False
+        wanted = min(STATE.settings.workers, self.spec.limit or left, left)
+        self.cores = STATE.settings.cores(wanted)
+        self.parallel = self.cores > 1 or wanted == 1
+        if not self.parallel:
+            STATE.asked, self.report["reason"] = now, "no core was free"
+        else:
+            self.report["reason"] = ""
+        return self.parallel
 
     def _possible(self) -> bool:
         settings = STATE.settings
         reason = why_not(self.iterable)
+        if not reason and settings.only is None and settings.workers > 1 and not settings.may_fork():
+            reason = "this process cannot be forked safely"
         if reason and self.spec.asked:
             raise MapRefused(f"J2K367 the loop in line {self.spec.line} cannot be a map step: {reason}")
-        if not reason and settings.only is None:
-            if settings.workers < 2:
-                reason = "one worker"
-            elif not settings.may_fork():
-                reason = "this process cannot be forked safely"
+        if not reason and settings.only is None and settings.workers < 2:
+            reason = "one worker"
         self.report["reason"] = reason
         return not reason
 
@@ -263,7 +316,15 @@ class _Loop:
         """Run the rest by children; yield what must run in place."""
         here = frame or Frame(_loop_frame())
         work = Work(
-            self.spec, here, self.items, self.done, self.pace, self.one, STATE.reports.index(self.report)
+            self.spec,
+            here,
+            self.items,
+            self.done,
+            self.pace,
+            self.one,
+            self.place.runs,
+            self.cores,
+            time.perf_counter() - self.started,
         )
         engine = Parallel(work, STATE.settings, STATE.namespace, self.report)
         STATE.busy = True
@@ -272,6 +333,7 @@ class _Loop:
         finally:
             STATE.busy = False
             engine.close()
+            STATE.settings.cores(0)
             self.values = engine.values
         if STATE.settings.only is not None:
             raise LeaveCell

@@ -53,6 +53,25 @@ class OutputTap:
             getattr(sys, name).write(text)
 
 
+class Witness:
+    """What iterations in children were seen to depend on. This one sees nothing; a kernel gives its own."""
+
+    def take(self) -> dict[str, Any]:
+        """Return what this process has seen, in a child; it must pickle."""
+        return {}
+
+    def stands(self, seen: dict[str, Any]) -> bool:
+        """Return whether what an earlier run's child has seen is still so."""
+        return True
+
+    def tell(self, seen: dict[str, Any]) -> None:
+        """Take what a child has seen as seen by this process."""
+
+    def quiet(self) -> Any:
+        """Return a context in which the engine's own work with files is not seen."""
+        return contextlib.nullcontext()
+
+
 class _Stream(io.TextIOBase):
     def __init__(self, name: str, entries: list[tuple[str, str]]) -> None:
         self.name, self._entries = name, entries
@@ -82,6 +101,7 @@ class Ambient:
 
     def __init__(self, seeded: Any = ()) -> None:
         self.seeded = frozenset(seeded)
+        self._fresh: list[Any] = []
 
     def take(self) -> dict[str, Any]:
         """Return the state of everything watched, by name."""
@@ -123,6 +143,20 @@ class Ambient:
                 return name
         return None
 
+    def drawn(self) -> bool:
+        """Return whether this child has drawn from a generator that the notebook has not seeded."""
+        return self._fresh != self._generators()
+
+    def _generators(self) -> list[Any]:
+        found: list[Any] = [] if "random" in self.seeded else [random.getstate()]
+        numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
+        if numpy is not None and "numpy" not in self.seeded:
+            name, keys, *rest = numpy.random.get_state()
+            found.append((name, keys.tobytes(), *rest))
+        if torch is not None and "torch" not in self.seeded:
+            found.append(torch.get_rng_state().numpy().tobytes())
+        return found
+
     def reseed(self) -> None:
         """Start every generator that the notebook has not seeded anew; called in a child."""
         if "random" not in self.seeded:
@@ -133,3 +167,4 @@ class Ambient:
         torch = sys.modules.get("torch")
         if torch is not None and "torch" not in self.seeded:
             torch.seed()
+        self._fresh = self._generators()

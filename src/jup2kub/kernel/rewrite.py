@@ -1,9 +1,11 @@
 """Put the map engine under the loops of a cell: only the iterable is wrapped, the body stays the user's own.
 
-    for x in XS: …            →  for x in __jup2kub_map__(spec, XS): …
-    [f(x) for x in XS]        →  __jup2kub_join__(head, tail), the comprehension over the first items and over the rest
+    for x in XS: …      →  for x in <__jup2kub_map__, or what gives back XS>(spec, XS): …
+    [f(x) for x in XS]  →  __jup2kub_join__(head, tail), the comprehension over the first items and over the rest,
+                           if __jup2kub_on__(spec); else [f(x) for x in XS]
 
-Lines and columns are kept, so tracebacks show the user's text.
+Lines and columns are kept, so tracebacks show the user's text. The code may be carried into another process, as joblib
+does with functions: what is not among the builtins there is done without.
 """
 
 from __future__ import annotations
@@ -18,7 +20,10 @@ import types
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-MAP, HEAD, TAIL, JOIN = "__jup2kub_map__", "__jup2kub_head__", "__jup2kub_tail__", "__jup2kub_join__"
+MAP, ON = "__jup2kub_map__", "__jup2kub_on__"
+HEAD, TAIL, JOIN = "__jup2kub_head__", "__jup2kub_tail__", "__jup2kub_join__"
+_SOFT = "getattr(__import__('builtins'), {!r}, lambda spec, items=None: items)"
+"""An engine's function, or what does without."""
 COMPREHENSIONS = {"list": ast.ListComp, "set": ast.SetComp, "dict": ast.DictComp}
 
 
@@ -133,7 +138,7 @@ class _Wrapper(ast.NodeTransformer):
         text = self.wanted.get((node.lineno, node.col_offset, "for"))
         if text is None:
             return self.generic_visit(node)
-        node.iter = _call(MAP, [ast.Constant(text), node.iter], node.iter)
+        node.iter = _soft(MAP, [ast.Constant(text), node.iter], node.iter)
         return node
 
     def visit_ListComp(self, node: ast.ListComp) -> ast.AST:
@@ -156,13 +161,24 @@ class _Wrapper(ast.NodeTransformer):
         _place(one, node)
         head = _over(node, _call(HEAD, [ast.Constant(text), source, one], source))
         tail = _over(node, _call(TAIL, [], source))
-        return _call(JOIN, [head, tail], node)
+        spread = _call(JOIN, [head, tail], node)
+        on = _soft(ON, [ast.Constant(text)], source)
+        return ast.copy_location(ast.IfExp(on, spread, _over(node, source)), node)
 
 
 def _over(node: Any, source: ast.expr) -> Any:
     """The same comprehension over another iterable."""
     made = copy.deepcopy(node)
     made.generators[0].iter = source
+    return made
+
+
+def _soft(name: str, arguments: list[ast.expr], where: ast.expr) -> ast.Call:
+    made = _call(name, arguments, where)
+    made.func = ast.parse(_SOFT.format(name), mode="eval").body
+    for node in ast.walk(made.func):
+        if "lineno" in node._attributes:
+            ast.copy_location(node, where)
     return made
 
 

@@ -39,7 +39,10 @@ class Facts:
     save_seconds: float = 0.0
     """What saving it took; 0 = never saved."""
     loops: Mapping[str, float] = field(default_factory=dict)
-    """Seconds spent in each loop of the text that may be a map step, by `line` of the cell."""
+    """Mean seconds that an execution of each loop would have taken in one process, of loops that may be map steps.
+
+    By `line` for loops in the cell's text, by `function:line` for those in notebook functions that it called.
+    """
     unshippable: Mapping[str, str] = field(default_factory=dict)
     """Names whose values cannot travel, and why."""
     sticky: str = ""

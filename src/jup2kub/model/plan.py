@@ -78,6 +78,8 @@ class CellPlan:
     seconds: float = 0.0
     """Predicted; 0 = trivial."""
     loops: Tuple[MapLoop, ...] = ()
+    loop_seconds: Mapping[str, float] = field(default_factory=dict)
+    """What executions of loops took in an earlier run of the cell, as `Facts.loops`."""
     may_raise: bool = False
     timeout: Optional[float] = None
     retries: Optional[int] = None

@@ -248,6 +248,7 @@ def _cell(
         heavy=estimate.heavy,
         seconds=round(estimate.seconds, 6),
         loops=tuple(loop for loop in loops if loop.cell == index),
+        loop_seconds=dict(facts.facts[index].loops) if index in facts.facts else {},
         may_raise=cell.may_raise,
         timeout=options.timeout,
         retries=options.retries,

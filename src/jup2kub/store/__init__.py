@@ -151,6 +151,9 @@ class Store(Protocol):
     def staging(self) -> Path:
         """Return a new private folder on this machine, from which `adopt_blob` is cheapest."""
 
+    def workshop(self, run: str) -> tuple[Path, str]:
+        """Return a private folder of the run for unfinished work, gone when the run is, and a secret to seal it with."""
+
     def put_blob(self, data: bytes) -> str:
         """Keep `data`, durable on return, and return its sha256. Idempotent."""
 

@@ -4,6 +4,7 @@
     blobs/aa/<sha256>              content, read-only
     runs/<run>/{run.json,lock}     what is known of a run, and who holds it
     runs/<run>/ledger/…            its exclusive records (`slots`)
+    runs/<run>/parts/…             finished parts of unfinished cells
     memo/aa/<key>/…  profile/aa/…  what outlives runs
     verified/<boot>  users/<process>  digests checked in this boot; which processes have not said good-bye
     staging/<process>-n/           files on their way in
@@ -133,6 +134,13 @@ class FileStore:
         path = self.root / "staging" / name
         make_folder(self._disk, path)
         return path
+
+    @_guarded
+    def workshop(self, run: str) -> tuple[Path, str]:
+        self._ledger.folder(run)
+        path = self.root / "runs" / run / "parts"
+        make_folder(self._disk, path)
+        return path, self._ledger.key.mac(f"{run}/parts", b"")
 
     @_guarded
     def put_blob(self, data: bytes) -> str:

@@ -53,6 +53,7 @@ class MemoryStore:
         self._undo: dict[str, Path] = {}
         self._memo: dict[tuple[str, Slot], tuple[float, float, Record, Record]] = {}
         self._profile: dict[str, Facts] = {}
+        self._workshops: dict[str, Path] = {}
 
     # blobs
 
@@ -61,6 +62,12 @@ class MemoryStore:
             if self._folder is None:
                 self._folder = tempfile.TemporaryDirectory(prefix="jup2kub-")
             return Path(tempfile.mkdtemp(dir=self._folder.name))
+
+    def workshop(self, run: str) -> tuple[Path, str]:
+        with self._lock:
+            if run not in self._workshops:
+                self._workshops[run] = self.staging()
+            return self._workshops[run], run
 
     def put_blob(self, data: bytes) -> str:
         sha256 = hashlib.sha256(data).hexdigest()

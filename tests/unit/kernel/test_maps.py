@@ -211,10 +211,11 @@ def test_an_iterable_that_would_be_consumed_is_left_alone_or_refused_when_asked(
 
 def test_without_workers_or_a_safe_fork_it_runs_in_place() -> None:
     source = "out = []\nfor x in range(9):\n    out.append(hex(x).zfill(4))"
-    for changes in ({"workers": 1}, {"may_fork": lambda: False}):
-        done = run(source, settings(**changes))
+    unsafe = settings(may_fork=lambda: False)
+    for done in (run(source, settings(workers=1)), run(source, unsafe, asked=False)):
         assert done.reports[0]["mapped"] == 0
         assert done.reports[0]["reason"]
+    assert "J2K367" in run(source, unsafe).error
 
 
 def test_finished_chunks_are_adopted_by_a_later_run(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""The map engine in a kernel child: set up for each cell, with the kernel's own eyes, voice and cores."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+from typing import Any
+
+from . import forks, maps
+from .maptap import Ambient, OutputTap, Witness
+from .rewrite import rewrite
+
+Request = dict[str, Any]
+
+
+class ShellTap(OutputTap):
+    """Diverts what iterations of a map step show, display messages included. `host`: the child, see `CellMaps`."""
+
+    def __init__(self, host: Any) -> None:
+        super().__init__()
+        self._host = host
+
+    def begin(self) -> None:
+        """Divert all output of this process; display messages take their place among the text."""
+        super().begin()
+        self._host.divert = lambda kind, packed: self._entries.append(
+            ("@" + kind, packed.decode("utf-8", "replace"))
+        )
+
+    def replay(self, outputs: list[Any]) -> None:
+        """Show outputs of an iteration."""
+        for name, text in outputs:
+            if name.startswith("@"):
+                self._host.send_output(name[1:], text.encode("utf-8", "replace"))
+            else:
+                getattr(sys, name).write(text)
+
+
+class FilesWitness(Witness):
+    """Brings what children have read and done into the facts of the cell."""
+
+    def __init__(self, files: Any) -> None:
+        self._files = files
+
+    def take(self) -> dict[str, Any]:
+        """Return files read with their state, paths looked for in vain, and effects; in a child."""
+        files = self._files
+        with self.quiet():
+            read = {path: _state(path) for path in files.read if path not in files.written}
+        return {"read": read, "absent": list(files.absent), "effects": sorted(files.effects)}
+
+    def stands(self, seen: dict[str, Any]) -> bool:
+        """Return whether every file is as it was."""
+        with self.quiet():
+            same = all(_state(path) == state for path, state in seen.get("read", {}).items())
+            return same and not any(os.path.lexists(path) for path in seen.get("absent", ()))
+
+    def tell(self, seen: dict[str, Any]) -> None:
+        """Count what a child has seen as the cell's own."""
+        files = self._files
+        files.read.update(dict.fromkeys(seen.get("read", ())))
+        files.absent.update(dict.fromkeys(seen.get("absent", ())))
+        files.effects.update(seen.get("effects", ()))
+        if seen.get("drawn"):
+            files.effects.add("unseeded")
+
+    def quiet(self) -> Any:
+        """Return a context in which file work is not heard."""
+        return self._files.deaf()
+
+
+def _state(path: str) -> tuple[int, int, int] | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_size, found.st_mtime_ns, found.st_ino
+
+
+class CellMaps:
+    """Sets the engine up before each cell, and tells afterwards what it did.
+
+    `host`: the child, with its `channel`, `shell`, `files`, `seeds` and `tap`, `divert` and `send_output`.
+    """
+
+    def __init__(self, host: Any) -> None:
+        self._host = host
+        self._pid = os.getpid()
+
+    def begin(self, request: Request) -> None:
+        """Prepare for the cell of `request`. A map may sit in a function whose cell ran before."""
+        host, loops = self._host, request.get("maps") or ()
+        self._pid = os.getpid()
+        settings = maps.MapSettings(
+            workers=request.get("workers", 1),
+            tap=ShellTap(host),
+            check=Ambient(name.partition(":")[2] for name in host.seeds.seeded),
+            fork=self._fork_quietly,
+            may_fork=lambda: not forks.why_not(),
+            cores=self._cores,
+            witness=FilesWitness(host.files),
+        )
+        for name, value in (request.get("map_settings") or {}).items():
+            setattr(settings, name, tuple(value) if isinstance(value, list) else value)
+        if settings.only is not None:
+            host.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
+        maps.install(host.shell.namespace, settings)
+        host.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
+
+    def end(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
+        """Add to the facts of the cell how long its loops took, and return what children did."""
+        self._host.tap.rewrite = None
+        facts["loops"] = {name: seconds for name, seconds in maps.seconds().items() if seconds > 0}
+        return [r for r in maps.report() if r["mapped"] or r["asked"]]
+
+    def _fork_quietly(self) -> int:
+        # A child process of a map step is the kernel's doing, not an effect of the cell.
+        with self._host.files.deaf():
+            return os.fork()
+
+    def _cores(self, wanted: int) -> int:
+        """Ask the agent for cores; in a process that the user's code has forked there is nobody to ask."""
+        if os.getpid() != self._pid:
+            return 1
+        channel = self._host.channel
+        channel.send({"event": "cores", "wanted": wanted})
+        if not wanted:
+            return 0
+        found = channel.receive()
+        return int(found[0]["cores"]) if found is not None else 1
