@@ -110,6 +110,9 @@ class Expressions(Comprehensions):
                 return value.at(frozenset({space.label}))
             if f"@mod:{dotted}" in self.world.spaces:
                 return Value(library=dotted, type="module")
+            hook = space.env.get("__getattr__")
+            if hook is not None:
+                self.run(hook.at(frozenset({space.label})), [ATOM])
             return UNKNOWN.at(frozenset({space.label}))
         entry = self.tables.function(dotted)
         if entry and "resource" in entry:

@@ -12,7 +12,7 @@ from jup2kub.analyse.cell import Cell as CellWalk
 from jup2kub.analyse.cell import last_value, surely_something
 from jup2kub.analyse.edges import edges
 from jup2kub.analyse.magics import inline
-from jup2kub.analyse.record import CERTAIN, Record
+from jup2kub.analyse.record import CERTAIN, SPECULATIVE, Record
 from jup2kub.analyse.values import Value
 from jup2kub.analyse.world import World
 from jup2kub.model.facts import Profile
@@ -40,6 +40,9 @@ def analyse(
     facts_of = profile if profile and mode == "hybrid" else {}
     world.counts = {number: c.index for number, c in enumerate(notebook.code, 1)}
     world.lists_subclasses = any("__subclasses__" in c.source for c in notebook.code)
+    world.asks_decimal_flags = any("decimal" in c.source for c in notebook.code) and any(
+        ".flags" in c.source for c in notebook.code
+    )
     cells: dict[int, CellFlow] = {}
     on_all: dict[int, str] = {}
     joins: list[tuple[int, Names]] = []
@@ -168,6 +171,8 @@ def _packages(world: World, record: Record) -> None:
             record.reads.add("@options:pandas")
         if feels is None or "matplotlib" in feels or "pandas" in feels:
             record.reads.add("@rc:matplotlib")
+    if world.asks_decimal_flags and "decimal" in record.packages:
+        record.marks.setdefault("@lib:decimal", set()).add(SPECULATIVE)
     if record.packages:
         record.reads.add("@warnings")
     record.reads.add("@lib:builtins")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from jup2kub.analyse.arguments import Args
-from jup2kub.analyse.members import lookup
+from jup2kub.analyse.members import lookup, member_name
 from jup2kub.analyse.record import CERTAIN
 from jup2kub.analyse.running import Running
 from jup2kub.analyse.scopes import is_generator, parameters
@@ -61,7 +61,7 @@ class Functions(Running):
         value = self.define_function(node)
         for annotation in [a.annotation for a in parameters(node.args)] + [node.returns]:
             self.expr(annotation)
-        self.assign_definition(node.name, self.decorate(node.decorator_list, value))
+        self.assign_definition(member_name(node), self.decorate(node.decorator_list, value))
 
     def _do_asyncfunctiondef(self, node: ast.AsyncFunctionDef) -> None:
         self._do_functiondef(node)

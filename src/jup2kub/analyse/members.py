@@ -47,6 +47,13 @@ def method_role(code: Code, held_as: str, role: str) -> Role:
     return (code, "bound" if role == "instance" or "classmethod" in names else held_as)
 
 
+def member_name(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """Return under what name a method is kept: a property's setter and deleter apart from its getter."""
+    kinds = [d.attr for d in node.decorator_list if isinstance(d, ast.Attribute)]
+    found = next((k for k in kinds if k in ("setter", "deleter")), None)
+    return f"{node.name}.{found}" if found else node.name
+
+
 def is_property(node: ast.AST) -> bool:
     """Whether a method is decorated as an attribute that computes."""
     for decorator in getattr(node, "decorator_list", []):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jup2kub.analyse.calls import Calls
-from jup2kub.analyse.members import asks_names
+from jup2kub.analyse.members import asks_names, code_value, lookup
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, part, union
 
@@ -136,6 +136,8 @@ class Statements(Calls):
         """Note an attribute or item store into `base`."""
         self._store_effects(target, base, value)
         self.operate(base)
+        if isinstance(target, ast.Attribute):
+            self._run_setter(base, target.attr, value)
         if base.atom:
             return
         if base.type == "handle":
@@ -154,6 +156,14 @@ class Statements(Calls):
         if not value.atom:
             self.store(base, value)
         self.enrich(target, value)
+
+    def _run_setter(self, base: Value, name: str, value: Value) -> None:
+        """Run the property setter that a store to `base.name` calls."""
+        for code, role in base.code:
+            setter = lookup(code_value(code, role), f"{name}.setter") if role == "instance" else None
+            if setter is not None:
+                bound = frozenset((c, "bound") for c, _ in setter.code)
+                self.run(Value(base.roots, bound), [value])
 
     def _class_changed(self, code: Code, role: str) -> None:
         """A store into a class reached through an object (`type(self).n`) changes the class under its name."""

@@ -79,6 +79,8 @@ class World:
     """Notebook code that is being followed because somebody else may call it."""
     lists_subclasses: bool = False
     """The notebook asks a class for its subclasses: defining one changes it."""
+    asks_decimal_flags: bool = False
+    """The notebook looks at the flags of a decimal context: every decimal operation may raise one."""
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
     callbacks: dict[str, Value] = field(default_factory=dict)
