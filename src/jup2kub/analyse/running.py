@@ -23,6 +23,8 @@ NOT_OPERATORS = frozenset(
         "__prepare__",
     }
 )
+OF_ONE_KIND = ("atom", "ndarray", "frame", "plot", "shared")
+"""Types whose parts are known as they are."""
 Def = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 
@@ -186,7 +188,8 @@ class Running(Summaries):
                 self.change("@lib:" + package)
             if call.discarded:
                 self.change_libraries(value)
-            if not (value.packages or value.type or value.code):
+            # Parts of containers and of the notebook's own objects may be anything.
+            if value.code or not (value.packages or value.type in OF_ONE_KIND):
                 self.opaque_method(value, call.text, call.discarded)
 
     def _take_mark(self, roots: Names, strength: int, values: dict[str, Value]) -> None:

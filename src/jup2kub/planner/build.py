@@ -299,7 +299,8 @@ def _whole(
         asked = "--plan serial" if mode == "serial" else "--offload none"
         return (Decision("J2K321", cells, f"everything runs in the main line, as asked by {asked}"),)
     if not steps:
-        text = f"nothing leaves the main line: about {alone:.3g} s, and no two heavy cells could usefully run at once"
+        long = f"about {alone:.3g} s" if alone >= 0.1 else "all of it is quick"
+        text = f"nothing leaves the main line: {long}, and no two heavy cells could usefully run at once"
         return (Decision("J2K321", cells, text),)
     text = f"about {makespan:.3g} s instead of {alone:.3g} s by the main line alone, with {parts.workers} workers"
     return (Decision("J2K321", cells, text),)

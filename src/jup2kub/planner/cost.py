@@ -29,6 +29,8 @@ class Costs:
     """Presumed work from which a cell counts as heavy when it was never measured."""
     presumed_seconds: float = 1.0
     """What a cell that loops is presumed to take when nothing else is known."""
+    presumed_most_seconds: float = 60.0
+    """A text tells that a cell is heavy, hardly how heavy: no cell is presumed to take more."""
     map_gain_seconds: float = 1.0
     """Least saving for which the iterations of a loop are spread: 1 on this machine, 30 on a cluster."""
     ahead: bool = False

@@ -99,7 +99,9 @@ def _estimate(flow: CellFlow, facts: Facts | None, sizes: Mapping[str, int], cos
     else:
         # A run that ended in an exception says little of how long the whole cell takes: presume, but not less.
         seconds = max(
-            flow.weight, costs.presumed_seconds if flow.loops else 0.0, facts.seconds if facts else 0.0
+            min(flow.weight, costs.presumed_most_seconds),
+            costs.presumed_seconds if flow.loops else 0.0,
+            facts.seconds if facts else 0.0,
         )
         heavy = seconds >= costs.heavy_seconds
     values = {n for n in flow.writes if not n.startswith("@")}

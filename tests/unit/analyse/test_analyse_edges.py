@@ -161,3 +161,13 @@ def test_fields_of_dataclasses_are_no_state_of_the_class(graph: Analyse) -> None
     found = graph(head + agent, "a = Agent()", "b = Agent()", "a.seen.append(1)", "b.meet(b)")
     assert ancestors(found)[2] == {0}
     assert ancestors(found)[4] == {0, 2}
+
+
+def test_a_method_of_a_part_of_an_own_object_is_not_resolved(graph: Analyse) -> None:
+    classes = (
+        "class Part:\n    def go(self):\n        return rate\n"
+        "class Whole:\n    def __init__(self):\n        self.part = Part()\n"
+        "    def run(self):\n        return self.part.go()\n"
+    )
+    found = graph(classes, "w = Whole()", "rate = 2", "x = w.run()")
+    assert found.cells[3].opaque or 2 in ancestors(found)[3]
