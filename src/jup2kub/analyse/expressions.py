@@ -131,9 +131,8 @@ class Expressions(Comprehensions):
             if not member.code:
                 found.append(part(base) if not member.atom else member)
                 continue
-            bound = Value(
-                base.roots, frozenset(method_role(c, r, role) for c, r in member.code), type="bound"
-            )
+            roles = frozenset(method_role(c, r, role) for c, r in member.code)
+            bound = Value(base.roots, roles, type="bound", of=base.code)
             if role == "instance" and any(is_property(c.node) for c, _ in member.code):
                 found.append(self.run(bound, [base]))
             else:

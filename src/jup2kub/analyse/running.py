@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
@@ -63,7 +64,8 @@ class Running(Summaries):
             return Value(
                 roots, frozenset({(code, "running")}) | args.code, type="stateful", packages=args.packages
             )
-        return self._apply(code, callee if role == "bound" else None, callee, args)
+        receiver = replace(callee, code=callee.code | callee.of) if role == "bound" else None
+        return self._apply(code, receiver, callee, args)
 
     def _construct(self, code: Code, callee: Value, args: Args) -> Value:
         self.world.current += 1

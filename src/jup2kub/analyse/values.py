@@ -58,6 +58,8 @@ class Value:
     """Parts of a tuple or list display."""
     mode: str = ""
     """Of a handle: how the file was opened; of an estimator: `random`, `search`."""
+    of: frozenset[Role] = frozenset()
+    """Of a bound method: the code of its object."""
     full: bool = False
     """It surely holds something: a loop over it turns at least once."""
 
