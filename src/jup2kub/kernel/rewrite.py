@@ -101,8 +101,6 @@ _PLAIN: dict[str, ast.Module] = {}
 
 def as_written(code: types.CodeType) -> types.CodeType:
     """Return what `code` would be had no loop of it been wrapped."""
-    if not {MAP, JOIN} & set(code.co_names):
-        return code
     tree = next((_PLAIN[c] for c in code.co_consts if isinstance(c, str) and c in _PLAIN), None)
     if tree is None:
         return code
