@@ -143,6 +143,11 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
         loops=found,
         loop_decisions=refused,
     )
+    if profile is not None and any(key in profile for key in keys.values()):
+        text = analyse.analyse(
+            notebook, mode="static", annotations=known, modules=modules, to_python=ipynb.to_python
+        )
+        plan = replace(plan, text_edges=tuple(sorted({(e.source, e.target) for e in text.edges})))
     return Compiled(notebook, plan, keys, modules)
 
 

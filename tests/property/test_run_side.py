@@ -113,6 +113,30 @@ def test_a_key_follows_its_ancestors_and_nothing_else(
     assert not set(other) & set(before)
 
 
+@settings(max_examples=200, deadline=None)
+@given(CELLS, st.data())
+def test_a_result_is_found_again_when_edges_are_known_to_be_needless(
+    drawn: list[tuple[frozenset[str], ...]], data: st.DataObject
+) -> None:
+    """By the key of the text; and an edit of what the plan's own edges do not reach leaves the more precise key."""
+    text = planned(drawn)
+    sources = {c.index: f"cell {c.index}" for c in text.cells}
+    needless = data.draw(st.sets(st.sampled_from(text.cell_edges) if text.cell_edges else st.nothing()))
+    pairs = tuple((e.source, e.target) for e in text.cell_edges)
+    learned = replace(text, cell_edges=tuple(set(text.cell_edges) - needless), text_edges=pairs)
+    first, later = Keys(text, sources, "w"), Keys(learned, sources, "w")
+    changed = data.draw(st.sampled_from(range(len(text.cells))))
+    edited = Keys(learned, {**sources, changed: "edited"}, "w")
+    backward: dict[int, set[int]] = {}
+    for edge in learned.cell_edges:
+        backward.setdefault(edge.target, set()).add(edge.source)
+    for cell in sources:
+        assert set(first.all_of(cell)) & set(later.all_of(cell))
+        assert later.of(cell) == later.all_of(cell)[0]
+        same = bool(set(edited.all_of(cell)) & set(later.all_of(cell)))
+        assert same is (changed not in closure([cell], backward))
+
+
 @settings(max_examples=100, deadline=None)
 @given(CELLS, st.integers(1, 3))
 def test_a_key_stays_when_unrelated_cells_are_put_before(

@@ -1,18 +1,22 @@
 """Memo keys: which earlier result may stand for running a cell.
 
-A key is built from the sources of the cell and, through the edges, of everything it depends on; and from what each of
-the cells it depends on met outside the notebook when it ran: content of files, settings of the environment, and for one
-that would not do the same again, which execution it was. What the cell itself met is known only afterwards: its record
-tells, and it is looked at before a reuse.
+A key is built from the sources of the cell and of everything it depends on, in notebook order: running those gives what
+the cell reads; and from what each of these met outside the notebook when it ran: content of files, settings of the
+environment, and for one that would not do the same again, which execution it was. What the cell itself met is known
+only afterwards: its record tells, and it is looked at before a reuse.
+
+A cell has two keys: by the edges of the plan, and by those of the text alone together with them. What was learned of a
+notebook takes edges away; by the second key a result is found again that was made before that was known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Dict, Optional
+from collections.abc import Mapping
+from typing import Dict, Optional, Set, Tuple
 
 from jup2kub.kit.canon import digest
-from jup2kub.model.plan import CellPlan, Plan
+from jup2kub.kit.graph import closure
+from jup2kub.model.plan import Plan
 
 
 class Keys:
@@ -25,40 +29,30 @@ class Keys:
     def __init__(
         self, plan: Plan, sources: Mapping[int, str], world: str, met: Optional[Dict[int, str]] = None
     ) -> None:
-        self._cells = {c.index: c for c in plan.cells}
-        self._sources = sources
         self._world = world
         self._met = {} if met is None else met
-        self._memo: dict[int, str] = {}
-        self._before: dict[int, tuple[tuple[int, str], ...]] = {}
+        self._sources = {c.index: digest(sources[c.index].encode()) for c in plan.cells}
+        planned: Dict[int, Set[int]] = {}
         for edge in plan.cell_edges:
-            self._before[edge.target] = (*self._before.get(edge.target, ()), (edge.source, edge.name))
+            planned.setdefault(edge.target, set()).add(edge.source)
+        wide = {cell: set(before) for cell, before in planned.items()}
+        for source, target in plan.text_edges:
+            wide.setdefault(target, set()).add(source)
+        self._before: Tuple[Mapping[int, Set[int]], ...] = (planned, wide) if plan.text_edges else (planned,)
 
     def executed(self, cell: int, met: str) -> None:
         """Say what an execution met, on which the keys of later cells depend; empty = nothing outside the notebook."""
-        if self._met.get(cell, "") != met:
-            self._met[cell] = met
-            self._memo.clear()
+        self._met[cell] = met
 
     def of(self, cell: int) -> str:
-        """Return the memo key of a cell: 64 hexadecimal digits."""
-        for index in sorted(self._ancestors(cell)):
-            if index not in self._memo:
-                self._memo[index] = self._make(self._cells[index])
-        return self._memo[cell]
+        """Return the memo key of a cell by the edges of the plan: 64 hexadecimal digits."""
+        return self._key(cell, self._before[0])
 
-    def _ancestors(self, cell: int) -> Iterable[int]:
-        seen, todo = {cell}, [cell]
-        while todo:
-            for source, _ in self._before.get(todo.pop(), ()):
-                if source not in seen and source not in self._memo:
-                    seen.add(source)
-                    todo.append(source)
-        return seen
+    def all_of(self, cell: int) -> Tuple[str, ...]:
+        """Return every key under which a result of the cell may be found, the most precise first."""
+        return tuple(dict.fromkeys(self._key(cell, before) for before in self._before))
 
-    def _make(self, cell: CellPlan) -> str:
-        parts = [
-            (name, self._memo[source], self._met.get(source) or None)
-            for source, name in sorted(set(self._before.get(cell.index, ())))
-        ]
-        return digest([self._world, self._sources[cell.index], cell.key, parts])
+    def _key(self, cell: int, before: Mapping[int, Set[int]]) -> str:
+        ancestors = sorted(closure([cell], before) - {cell})
+        parts = [(self._sources[i], self._met.get(i, "")) for i in ancestors if i in self._sources]
+        return digest([self._world, self._sources[cell], parts])

@@ -270,11 +270,12 @@ class Session:
         if cell.cache is False or index in self.untrusted or cell.barrier or not self._adoptable(cell):
             return None
         latest = self.store.latest(self.terms.run, self.slot(index).step)
-        key = self.keys.of(index)
-        for record in (latest and latest[1], None if self.terms.fresh else self._recalled(key, cell)):
-            if record is not None and record.get("key") == key and self._stands(cell, record):
-                return record
-        return None
+        keys = self.keys.all_of(index)
+        found = [latest[1]] if latest else []
+        if not self.terms.fresh:
+            found += [r for r in (self._recalled(key, cell) for key in keys) if r is not None]
+        fitting = (r for r in found if set(r.get("keys", ())) & set(keys) and self._stands(cell, r))
+        return next(fitting, None)
 
     def _adoptable(self, cell: CellPlan) -> bool:
         return adoptable(self.read_later[cell.index])
@@ -350,7 +351,7 @@ class Session:
         record = {
             "cell": cell.index,
             "run": self.terms.run,
-            "key": self.keys.of(cell.index),
+            "keys": self.keys.all_of(cell.index),
             "status": outcome.status,
             "repeatable": self.repeats(cell, facts),
             "token": token,
@@ -365,7 +366,8 @@ class Session:
         slot = self.store.next_generation(self.slot(cell.index))
         won, winner = self.store.commit(slot, record)
         if won:
-            self.store.remember(record["key"], slot, observed)
+            for key in record["keys"]:
+                self.store.remember(key, slot, observed)
         if winner is None or winner["status"] == "cancelled":
             raise Interrupted("J2K601", "the run was cancelled", "start it again with `jup2kub run`")
         self.records[cell.index] = winner

@@ -177,3 +177,6 @@ class Plan:
     """Predicted seconds by this plan."""
     serial: float = 0.0
     """Predicted seconds of the main line alone."""
+    text_edges: Tuple[Tuple[int, int], ...] = ()
+    """Pairs of cells (source, target) that the text alone orders, before anything was learned of the notebook;
+    empty = nothing was, and `cell_edges` are these."""
