@@ -342,6 +342,8 @@ async def _run(
         state = "done" if stopped is None else "failed"
         return session, stopped
     finally:
-        session.leave(state)
-        store.close_run(info.id, state)
+        with session.room.used():
+            session.leave(state)
+        with session.room.used():
+            store.close_run(info.id, state)
         trim(store, tell)

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Callable
 
-from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
+from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied, RequestFailed
+from jup2kub.agent.saving import lasting, save
 from jup2kub.agent.session import Session
-from jup2kub.agent.steps import save, to_save
+from jup2kub.agent.steps import to_save
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellOutcome
@@ -37,12 +38,13 @@ class Keep:
         saved, stuck = await save(session, kernel, names, known=known, apart=self.cell.definitions)
         facts = replace(
             self.facts,
-            unshippable=stuck,
+            unshippable=lasting(stuck),
             sizes={n: v["bytes"] for v in saved for n in v["names"]},
             save_seconds=time.monotonic() - began,
         )
         if not set(stuck) & session.read_later[index]:
-            session.commit(self.cell, self.outcome, facts, saved, self.token, self.around)
+            with session.room.used():
+                session.commit(self.cell, self.outcome, facts, saved, self.token, self.around)
         session.learn(index, facts)
 
 
@@ -86,7 +88,7 @@ class Keeper:
 async def _aside(job: Keep, copy: Kernel, names: list[str], then: Callable[[], None]) -> None:
     try:
         await asyncio.wait_for(job.commit(copy, names), max(1.0, job.outcome.seconds))
-    except (asyncio.TimeoutError, KernelDied):
+    except (asyncio.TimeoutError, KernelDied, RequestFailed):
         copy.kill()
     finally:
         then()

@@ -297,7 +297,7 @@ class Kernel:
             raise KernelDied(self.dead.result())
         found = reply.result()
         if not found["ok"]:
-            raise RequestFailed(do, found["error"], found.get("trace", ""))
+            raise RequestFailed(do, found["error"], found.get("trace", ""), found.get("errno"))
         if "mark" in found and not await self._wire.reached(found["mark"], self.dead):
             raise KernelDied(self.dead.result())
         return found

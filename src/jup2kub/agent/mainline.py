@@ -329,7 +329,9 @@ class MainLine:
         if result.leaving:
             await self._look(wait=tuple(self.out))
             await self.keeper.finish()
-            session.tell(Told("note", index, text="it ended its kernel by `exit()`, and with it the notebook"))
+            session.tell(
+                Told("note", index, text="it ended its kernel by `exit()`, and with it the notebook")
+            )
             raise Stop(index)
 
     async def _error_here(self, cell: CellPlan, outcome: CellOutcome) -> None:
@@ -359,10 +361,13 @@ class MainLine:
         session.learn(index, facts)
         once = not session.repeats(cell, facts) or bool(facts.files_written)
         worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
-        if outcome.status == "ok" and worth and session.worth(cell, outcome):
-            job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))
-            await self.keeper.keep(job, self.kernel, not self.sticky, functools.partial(self._land, index))
-        else:
+        kept = outcome.status == "ok" and worth and session.worth(cell, outcome)
+        if kept:
+            with session.room.used():
+                job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))
+                landed = functools.partial(self._land, index)
+                await self.keeper.keep(job, self.kernel, not self.sticky, landed)
+        if not kept or session.room.full:
             self._land(index)
         session.tell(Told("done", index, "main", seconds=outcome.seconds))
 

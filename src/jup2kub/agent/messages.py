@@ -51,9 +51,11 @@ class ForkRefused(Exception):
 class RequestFailed(EnvironmentProblem):
     """The kernel child could not do what it was asked (not: a cell raised)."""
 
-    def __init__(self, request: str, error: str, trace: str = "") -> None:
+    def __init__(self, request: str, error: str, trace: str = "", errno: int | None = None) -> None:
         super().__init__("J2K404", f"the kernel could not do {request!r}: {error}", "please report it")
         self.trace = trace
+        self.errno = errno
+        """Of the system, if it was the system that refused."""
 
 
 @dataclass(frozen=True)

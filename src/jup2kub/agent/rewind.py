@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from jup2kub.agent.undo import changes, restore
+from jup2kub.store.disk import problem
 
 LEFT = "left.json"
 
@@ -38,7 +39,10 @@ class UndoLog:
         """Return the folder for what the cell is about to overwrite."""
         folder = self.root / f"{self._next:06}-{cell}"
         self._next += 1
-        folder.mkdir(parents=True)
+        try:
+            folder.mkdir(parents=True)
+        except OSError as error:
+            raise problem(self.root, error) from error
         return folder
 
     def take_back(self, cells: Iterable[int] | None = None) -> None:

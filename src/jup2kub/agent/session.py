@@ -21,6 +21,7 @@ from jup2kub.agent.keys import Keys
 from jup2kub.agent.observed import file_digest, met, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
 from jup2kub.agent.rewind import UndoLog
+from jup2kub.agent.room import Room
 from jup2kub.errors import Interrupted
 from jup2kub.kit.canon import digest, from_json, to_json
 from jup2kub.model.facts import Facts
@@ -117,6 +118,7 @@ class Session:
         undo: UndoLog,
     ) -> None:
         self.store, self.terms, self.tell = store, terms, tell
+        self.room = Room(lambda text: self.tell(Told("note", text=text)))
         self.sources = dict(sources)
         self.world, self.undo = world, undo
         self.outcomes: dict[int, CellOutcome] = {}
@@ -208,7 +210,9 @@ class Session:
         if cell.cache is not False and cell.index not in self.untrusted:
             folder, secret = self.store.workshop(self.terms.run)
             key = digest([self.keys.of(cell.index), sorted(self.terms.environ.items())])
-            found.update(chunk_folder=str(folder / f"cell-{cell.index}"), chunk_key=key[:24], chunk_secret=secret)
+            found.update(
+                chunk_folder=str(folder / f"cell-{cell.index}"), chunk_key=key[:24], chunk_secret=secret
+            )
         return found
 
     def distrust(self, cell: int) -> None:
@@ -382,4 +386,5 @@ class Session:
     def learn(self, cell: int, facts: Facts) -> None:
         """Keep what was seen of a cell, for this run and for later plans."""
         self.facts[cell] = facts
-        self.store.learn(self.profile_keys[cell], facts)
+        with self.room.used():
+            self.store.learn(self.profile_keys[cell], facts)

@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
-import shutil
-import tempfile
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Union
@@ -16,10 +14,11 @@ from typing import Any, Callable, Union
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.recipe import Op, shippable
+from jup2kub.agent.room import NOT_KEPT
+from jup2kub.agent.saving import lasting, save
 from jup2kub.agent.session import Record, Session
 from jup2kub.agent.undo import restore
 from jup2kub.errors import StoreProblem
-from jup2kub.kit.graph import Groups
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellError, CellOutcome
@@ -251,58 +250,6 @@ def to_save(cell: CellPlan, facts: Facts) -> list[str]:
     return sorted(names) + sorted(n for n in made if n.startswith("@") and shippable(n) and n[:5] != "@file")
 
 
-def groups_of(names: list[str], known: Iterable[Iterable[str]]) -> list[list[str]]:
-    """Return `names` parted into co-variable groups, given sets of names that may share an object."""
-    joined = Groups({n: n for n in names})
-    for group in known:
-        mine = sorted(set(group) & set(names))
-        for name in mine[1:]:
-            joined.join(mine[0], name)
-    return [sorted(g) for g in joined.members()]
-
-
-async def save(
-    session: Session,
-    kernel: Kernel,
-    names: list[str],
-    *,
-    known: Iterable[Iterable[str]] = (),
-    apart: Iterable[str] = (),
-) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    """Save names into the store, all in one file, or if one of them cannot travel by co-variable groups (`known`).
-
-    Names in `apart` get files of their own (definitions: a file that refers to them loads only where they are).
-    Returns value entries, and what cannot travel and why."""
-    if not names:
-        return [], {}
-    lone = [[n] for n in names if n.startswith("@") or n in apart]
-    values = [n for n in names if not n.startswith("@") and n not in apart]
-    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g])
-    if len(values) > 1 and set(stuck) & set(values):
-        parted = groups_of(values, known)
-        more, still = await _write(session, kernel, parted)
-        saved = [*saved, *more]
-        stuck = {**{n: w for n, w in stuck.items() if n not in values}, **still}
-    return saved, stuck
-
-
-async def _write(
-    session: Session, kernel: Kernel, groups: list[list[str]]
-) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-    folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
-    try:
-        written, stuck = await kernel.save(groups, str(folder))
-        saved: list[Mapping[str, Any]] = []
-        for value in written:
-            session.store.adopt_blob(
-                Path(value["path"]), sha256=value["sha256"], size=value["bytes"], trusted=True
-            )
-            saved.append({key: value[key] for key in ("names", "sha256", "bytes", "cells")})
-        return saved, stuck
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 @dataclass
 class Attempt:
     """One try of one off-loaded cell."""
@@ -384,7 +331,7 @@ class Attempt:
             facts,
             save_seconds=time.monotonic() - began,
             sizes={n: v["bytes"] for v in saved for n in v["names"]},
-            unshippable=stuck,
+            unshippable=lasting(stuck),
         )
         if session.terms.digests:
             outcome = replace(
@@ -394,7 +341,9 @@ class Attempt:
             )
         if set(stuck) & (session.read_later[cell.index] | extra):
             return Unshippable(outcome, stuck, saved, facts)
-        around = session.surroundings(facts, observed)
-        record = session.commit(cell, outcome, facts, saved, token, around)
-        session.learn(cell.index, facts)
-        return Done(outcome, record, extra)
+        with session.room.used():
+            around = session.surroundings(facts, observed)
+            record = session.commit(cell, outcome, facts, saved, token, around)
+            session.learn(cell.index, facts)
+            return Done(outcome, record, extra)
+        return Unshippable(outcome, dict.fromkeys(names, NOT_KEPT), [], facts)

@@ -16,6 +16,7 @@ from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.mainline import MainLine
 from jup2kub.agent.recipe import recipe, shippable
+from jup2kub.agent.saving import save
 from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import (
     Attempt,
@@ -26,7 +27,6 @@ from jup2kub.agent.steps import (
     Unshippable,
     load,
     prepare,
-    save,
 )
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config

@@ -22,7 +22,7 @@ from typing import Any
 import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
-from . import ambient, failure, forks, maps, prints, values
+from . import ambient, failure, forks, leaving, maps, prints, values
 from .cellmaps import CellMaps
 from .definitions import Definitions
 from .files import Files
@@ -79,6 +79,7 @@ class Child:
         os.register_at_fork(before=self.flush, after_in_child=self._forked)
         name_cells_of(hello.get("names_of") or os.getpid())
         forks.end_with_parent()
+        leaving.begin()
         return {
             "python": platform.python_version(),
             "ipykernel": ipykernel_version,
@@ -145,6 +146,7 @@ class Child:
             except Exception as error:
                 message = f"{type(error).__name__}: {error}"
                 reply = {"id": request["id"], "ok": False, "error": message, "trace": traceback.format_exc()}
+                reply["errno"] = error.errno if isinstance(error, OSError) else None
             self.channel.send(reply)
             if reply.get("leaving"):
                 return
@@ -290,6 +292,7 @@ class Child:
         if self.stacks is not None:
             self.stacks.close()
         self.dump_stacks_to(request.get("stacks"))
+        leaving.forget_inherited()
         self.seeds.renew()
         forks.renew_loop(self.shell.loop)
         forks.end_with_parent()
@@ -323,3 +326,4 @@ def main(fd: int, argv: list[str]) -> None:
     child = Child(channel)
     channel.send({"id": got[0]["id"], "ok": True, **child.start(got[0], argv)})
     child.serve()
+    leaving.leave(child.shell.namespace, child.is_copy)

@@ -156,11 +156,12 @@ class Files:
             self._guarded(self._sqlite if event == "sqlite3.connect" else self._list, args)
 
     def _guarded(self, handle: Any, args: tuple[Any, ...]) -> None:
-        # Our own file work must not be heard, and paths that cannot be understood are not ours to refuse.
+        # Our own file work must not be heard; paths that cannot be understood are not ours to refuse, nor is a cell to
+        # fail because there is no room for what its files were.
         self._active = False
         try:
             handle(*args)
-        except (TypeError, ValueError, RecursionError):
+        except (TypeError, ValueError, RecursionError, OSError):
             pass
         finally:
             self._active = True

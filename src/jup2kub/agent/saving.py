@@ -1,0 +1,73 @@
+"""Values from a kernel into the store: in one file where that is possible, else by groups that share objects."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jup2kub.agent.kernel import Kernel
+from jup2kub.agent.room import NOT_KEPT
+from jup2kub.agent.session import Session
+from jup2kub.kit.graph import Groups
+
+
+def groups_of(names: list[str], known: Iterable[Iterable[str]]) -> list[list[str]]:
+    """Return `names` parted into co-variable groups, given sets of names that may share an object."""
+    joined = Groups({n: n for n in names})
+    for group in known:
+        mine = sorted(set(group) & set(names))
+        for name in mine[1:]:
+            joined.join(mine[0], name)
+    return [sorted(g) for g in joined.members()]
+
+
+def lasting(stuck: Mapping[str, str]) -> dict[str, str]:
+    """Return what can never travel, without what merely found no room."""
+    return {name: why for name, why in stuck.items() if why != NOT_KEPT}
+
+
+async def save(
+    session: Session,
+    kernel: Kernel,
+    names: list[str],
+    *,
+    known: Iterable[Iterable[str]] = (),
+    apart: Iterable[str] = (),
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    """Save names into the store, all in one file, or if one of them cannot travel by co-variable groups (`known`).
+
+    Names in `apart` get files of their own (definitions: a file that refers to them loads only where they are).
+    Returns value entries, and what cannot travel and why."""
+    if not names:
+        return [], {}
+    lone = [[n] for n in names if n.startswith("@") or n in apart]
+    values = [n for n in names if not n.startswith("@") and n not in apart]
+    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g])
+    if len(values) > 1 and set(stuck) & set(values):
+        parted = groups_of(values, known)
+        more, still = await _write(session, kernel, parted)
+        saved = [*saved, *more]
+        stuck = {**{n: w for n, w in stuck.items() if n not in values}, **still}
+    return saved, stuck
+
+
+async def _write(
+    session: Session, kernel: Kernel, groups: list[list[str]]
+) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
+    with session.room.used():
+        folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
+        try:
+            written, stuck = await kernel.save(groups, str(folder))
+            saved: list[Mapping[str, Any]] = []
+            for value in written:
+                session.store.adopt_blob(
+                    Path(value["path"]), sha256=value["sha256"], size=value["bytes"], trusted=True
+                )
+                saved.append({key: value[key] for key in ("names", "sha256", "bytes", "cells")})
+            return saved, stuck
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    return [], {n: NOT_KEPT for group in groups for n in group}
