@@ -15,6 +15,9 @@ from .rewrite import as_written
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, type(Ellipsis)})
 _CONTENT_VERSION = 2  # the last one of `marshal` that writes no references: equal values give equal bytes
 
+_DRAWING = ("matplotlib", "mpl_toolkits", "seaborn")
+"""Packages whose objects change as they are drawn, by what was drawn before: the picture is compared, as an output."""
+
 
 def digest(obj: Any) -> str:
     """Return 32 hexadecimal digits, or `opaque:<type>` if the whole value is of a kind that has no content.
@@ -104,7 +107,8 @@ class _Digester:
             return _hash("tensor", self.of(obj.detach().cpu().numpy()), str(obj.requires_grad))
         if isinstance(obj, (io.BytesIO, io.StringIO)):
             return _hash(walk.type_name(cls), self.of(obj.getvalue()), str(obj.tell()))
-        if isinstance(obj, types.GeneratorType) or refusals.reason_for(cls) is not None:
+        drawn = walk.module_of(cls).partition(".")[0] in _DRAWING
+        if drawn or isinstance(obj, types.GeneratorType) or refusals.reason_for(cls) is not None:
             return "opaque:" + walk.type_name(cls)
         if isinstance(obj, walk.ITERATORS):
             return self._sequence(walk.type_name(cls), walk.reduced(obj))

@@ -237,3 +237,13 @@ def test_compiled_functions_and_caches_of_frames_relate_nothing_and_are_no_chang
     assert prints.aliases(prints.take({"series": series, "daily": daily, "smooth": smooth})) == ()
     left, right = np.random.default_rng(5).spawn(2)
     assert prints.aliases(prints.take({"left": left, "right": right})) == ()
+
+
+def test_pictures_are_compared_as_outputs_not_as_objects():
+    from matplotlib.figure import Figure
+
+    axes = Figure().subplots(1, 2)
+    before = prints.digest(axes)
+    axes[0].plot([1, 2])
+    assert prints.digest(axes) == before
+    assert prints.digest(axes[0]).startswith("opaque:matplotlib")
