@@ -15,11 +15,12 @@ WIDTH = 60
 
 
 def title(notebook: Notebook, index: int) -> str:
-    """Return the first line of a cell that says something: not empty, no option, no comment if there is code."""
+    """Return the first line of a cell that says something: not empty, no option, no comment or import if there is more."""
     lines = [line.strip() for line in notebook.cells[index].source.splitlines()]
     told = [line for line in lines if line and not line.startswith("#|")]
     code = [line for line in told if not line.startswith("#")]
-    line = (code or told or [""])[0]
+    work = [line for line in code if not line.startswith(("import ", "from "))]
+    line = (work or code or told or [""])[0]
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
