@@ -13,7 +13,6 @@ from jup2kub.analyse.cell import last_value, surely_something
 from jup2kub.analyse.edges import edges
 from jup2kub.analyse.magics import inline
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE, Record
-from jup2kub.analyse.values import Value
 from jup2kub.analyse.world import World
 from jup2kub.model.facts import Profile
 from jup2kub.model.flow import CellFlow, FlowGraph, Names
