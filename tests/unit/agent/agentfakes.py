@@ -9,6 +9,7 @@ import json
 import pickle
 import types
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -56,6 +57,9 @@ class FakeKernel:
         )
         shown = tuple({"output_type": "stream", "name": "stdout", "text": str(o)} for o in outputs)
         return CellResult(request.cell, "error" if error else "ok", shown, (), error, facts, 0.0)
+
+    def lent(self, cores: Any) -> AbstractContextManager[None]:
+        return nullcontext()
 
     async def load(self, path: str, names: Iterable[str] | None = None) -> list[str]:
         stored = pickle.loads(Path(path).read_bytes())
@@ -136,8 +140,8 @@ class FakeHands:
         self.waiting.append(waiting)
         self.blocked.set() if waiting else self.blocked.clear()
 
-    def spare(self) -> int:
-        return 1
+    def cores(self, wanted: int) -> int:
+        return min(wanted, 1)
 
     async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
         self.sent.append(cell.index)
@@ -231,11 +235,17 @@ class Run:
             await self.line.keeper.stop()
 
     def started(self) -> asyncio.Task[None]:
-        return asyncio.ensure_future(self.drive())
+        self.running = asyncio.ensure_future(self.drive())
+        return self.running
 
     async def held(self) -> None:
-        """Return when the main line waits for a step."""
-        await asyncio.wait_for(self.hands.blocked.wait(), 30)
+        """Return when the main line waits for a step; fail if it ends instead."""
+        waits = asyncio.ensure_future(self.hands.blocked.wait())
+        await asyncio.wait({waits, self.running}, timeout=30, return_when=asyncio.FIRST_COMPLETED)
+        if not waits.done():
+            waits.cancel()
+            self.running.result()
+        assert waits.done(), "the main line did not wait for any step"
 
     def end(self, state: str = "done") -> None:
         self.store.close_run(self.session.terms.run, state)

@@ -210,7 +210,7 @@ def test_stopped_hands_leave_nothing_running_and_no_file(
     async def body(run: Run) -> None:
         if kind == "fake":
             run.hands.free.clear()
-        driving = asyncio.ensure_future(run.line.drive())
+        driving = run.running = asyncio.ensure_future(run.line.drive())
         if kind == "fake":
             await run.held()
         else:
@@ -255,9 +255,11 @@ def test_a_step_that_waits_for_another_one_keeps_no_core_from_it(
 def test_cores_that_nobody_uses_are_told(store: MemoryStore, tmp_path: Path) -> None:
     async def body(run: Run) -> None:
         local: Hands = run.hands
-        assert local.spare() == 2
         assert local.may_send(run.session.cells[1])
         await run.line.drive()
-        assert local.spare() == 2
+        assert local.cores(8) == 2
+        assert local.cores(1) == 1
+        assert local.cores(0) == 0
+        assert local.cores(2) == 2
 
     with_hands(BRANCHES, "forks", store, tmp_path, body)
