@@ -119,6 +119,7 @@ class _Digester:
         return self._instance(obj, cls)
 
     def _instance(self, obj: Any, cls: type) -> str:
+        walk.attributes(obj)  # an empty dictionary is there once it was asked for: let that be now
         parts = [walk.type_name(cls), self.of(walk.content(obj))]
         if not walk.is_notebooks(cls) and (walk.has_hidden_state(cls) or walk.has_own_reduction(cls)):
             parts.append(self._sequence("reduced", walk.reduced(obj)))

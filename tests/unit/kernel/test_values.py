@@ -1,7 +1,11 @@
 """What a saved group of names promises when it is loaded again."""
 
 import collections
+import datetime
 import enum
+import fractions
+import functools
+import hashlib
 import itertools
 import math
 import threading
@@ -12,6 +16,7 @@ import pandas as pd
 import pytest
 
 from jup2kub.kernel import values
+from jup2kub.kernel.digests import digest
 from jup2kub.kernel.values import Definitions, Unshippable
 
 
@@ -330,8 +335,6 @@ def test_a_torn_file_is_not_read(tmp_path):
 
 
 def test_the_digest_is_that_of_the_file_and_of_the_value(tmp_path):
-    import hashlib
-
     facts = [
         values.dump({"x": np.arange(9.0), "y": {"k": 1}}, Definitions(), str(tmp_path / n)) for n in "ab"
     ]
@@ -352,3 +355,41 @@ def test_ordered_and_default_dictionaries_and_deques(there_and_back):
 
 def test_library_enum_members_are_the_same(there_and_back):
     assert there_and_back(m=[enum.Flag.__mro__[0], math.sin])["m"][1] is math.sin
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [{"a": [i, "x"], "b": 1.5} for i in range(5)],
+        pd.DataFrame({"x": [1.0, 2.0], "s": ["a", "b"]}),
+        [datetime.date(2020, 1, 1), fractions.Fraction(1, 3), np.float32(1), slice(1, 2)],
+        [{8, 0, 16}, frozenset({(1, 2), "a"}), float("nan")],
+    ],
+    ids=["plain", "frame", "values", "sets"],
+)
+def test_what_pickle_surely_keeps_is_not_read_back(there_and_back, monkeypatch, value):
+    monkeypatch.setattr(values, "_accept", lambda *_: pytest.fail("read back"))
+    assert repr(there_and_back(v=value)["v"]) == repr(value)
+
+
+def test_a_set_with_none_keeps_its_order(there_and_back):
+    mixed = {1, None, "a", (2, None)}
+    assert list(there_and_back(s=mixed)["s"]) == list(mixed)
+
+
+def test_objects_that_share_their_attributes_are_refused(tmp_path):
+    note = Notebook().run(0, "class A:\n    pass\na, b = A(), A()\nb.__dict__ = a.__dict__\npair = [a, b]")
+    with pytest.raises(Unshippable, match="share their attributes"):
+        note.save(tmp_path / "g", "pair")
+
+
+def test_a_partial_call_keeps_its_digest_when_it_was_looked_at(there_and_back):
+    call = functools.partial(int, base=2)
+    before = digest(call)
+    assert digest(there_and_back(c=call)["c"]) == digest(call) == before
+
+
+def test_large_values_are_digested_in_a_thread_that_ends(tmp_path):
+    made = values.dump({"x": np.arange(4e6)}, Definitions(), str(tmp_path / "g"), threads=True)
+    assert made["sha256"] == hashlib.sha256((tmp_path / "g").read_bytes()).hexdigest()
+    assert "digest" not in {t.name for t in threading.enumerate()}
