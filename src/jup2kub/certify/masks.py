@@ -38,6 +38,8 @@ _LOOKALIKE = {
 """Kinds that chance may turn into one another: a random hexadecimal name may have digits only."""
 _TIMES = ("clock", "duration")
 
+_LONGEST = 4000
+"""Characters of a line that is still looked at as words."""
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)")
 _AT_ADDRESS = re.compile(r"\b(at|object|id=) ?0x[0-9a-fA-F]+")
 _CELL_FILE = re.compile(r"\S*ipykernel_\d+[/\\](\w+)\.py")
@@ -46,7 +48,6 @@ _TIMING_LINE = re.compile(
     r"|^.*\bper loop \(mean ± std\. dev\..*$"
     r"|^.*\d+%\|.*\|.*\[[\d:?]+<.*\].*$"
     r"|^[\w: ]*?\d+(?:it|B|[kMG]i?B)? \[\d+:\d\d, .*/.*\].*$",
-    re.MULTILINE,
 )
 """Lines whose only content is time, as IPython's magics and tqdm write them."""
 
@@ -76,10 +77,17 @@ class Learned:
 def plain(text: str) -> str:
     """Return a text without what never counts: colours, addresses of objects, process ids, overwritten lines, times."""
     text = _ANSI.sub("", text).replace("\r\n", "\n")
-    text = "\n".join(_shown(line) for line in text.split("\n"))
-    text = _CELL_FILE.sub(r"ipykernel/\1.py", text)
-    text = _AT_ADDRESS.sub(r"\1 0x…", text)
-    return _TIMING_LINE.sub(lambda found: _untimed(found[0]), text)
+    return "\n".join(_plain_line(_shown(line)) for line in text.split("\n"))
+
+
+def _plain_line(line: str) -> str:
+    line = _AT_ADDRESS.sub(r"\1 0x…", line)
+    if len(line) > _LONGEST:
+        # Data, not words: the patterns below take time that grows with the square of a line's length.
+        return line
+    if "ipykernel_" in line:
+        line = _CELL_FILE.sub(r"ipykernel/\1.py", line)
+    return _TIMING_LINE.sub(lambda found: _untimed(found[0]), line)
 
 
 def _untimed(line: str) -> str:

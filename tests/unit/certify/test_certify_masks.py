@@ -70,3 +70,10 @@ def test_long_outputs_take_no_square_of_time():
     first = "\n".join(f"row {i} value {i / 7:.4f}" for i in range(20_000))
     second = first.replace(".5", ".6") + "\nlast line of the second"
     assert agrees(first, second, first)[0] in ("nondeterministic", "different")
+
+
+def test_long_lines_take_time_in_proportion() -> None:
+    began = time.process_time()
+    for line in ("x" * 1_000_000, "7" * 1_000_000, "7%|" * 300_000):
+        assert plain(line) == line
+    assert time.process_time() - began < 2.0
