@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from jup2kub.certify.masks import agrees, plain
