@@ -8,6 +8,8 @@ from __future__ import annotations
 import collections
 import copyreg
 import functools
+import json
+import os
 import sys
 import types
 from typing import Any
@@ -45,7 +47,18 @@ ITERATORS: tuple[type, ...] = (
 )
 _PICKLING = ("__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__")
 _ADDRESS: tuple[Any, ...] = (object.__hash__, type.__hash__, types.FunctionType.__hash__)
-_CACHES = {"statsmodels": ("diagn",)}
+
+
+def _annotated() -> dict[str, list[str]]:
+    """Read `caches.json` beside this module, in a folder or in a zip file."""
+    loader: Any = globals()["__loader__"]
+    found: dict[str, list[str]] = json.loads(
+        loader.get_data(os.path.join(os.path.dirname(__file__), "caches.json"))
+    )
+    return found
+
+
+_CACHES = _annotated()
 """Public attributes that a library fills while it only reports, by its package."""
 _VOLATILE = frozenset(
     [
