@@ -336,6 +336,7 @@ async def _run(
         again = compile_notebook(compiled.notebook, replace(settings, plan="hybrid"), store)
         session.use(again.plan, again.keys)
 
+    session.flights = flights
     state = "interrupted"
     try:
         stopped = await lives.run(session, launch, kernel, replan)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Dict
+from typing import Callable, Dict, Set
 
 
 class Flights:
@@ -11,22 +11,28 @@ class Flights:
 
     def __init__(self) -> None:
         self._under_way: Dict[str, asyncio.Event] = {}
+        self._lost: Set[str] = set()
 
-    def take_off(self, key: str) -> bool:
-        """Return whether the caller is the first with this key; it must then `land`."""
-        if key in self._under_way:
-            return False
-        self._under_way[key] = asyncio.Event()
-        return True
+    async def first(self, key: str, waits: Callable[[bool], None]) -> bool:
+        """Return whether the caller is to do the work itself, being the first or not helped by others; it must then `land`.
 
-    def land(self, key: str) -> None:
-        """The work is over, well or not."""
+        Else wait until the first is through; `waits` is told when that begins and ends.
+        """
+        event = self._under_way.get(key)
+        if event is not None:
+            waits(True)
+            await event.wait()
+            waits(False)
+        elif key not in self._lost:
+            self._under_way[key] = asyncio.Event()
+        return event is None
+
+    def land(self, key: str, kept: bool) -> None:
+        """The work is over. Not `kept`: it failed or cannot be shared, and nobody shall wait for it again."""
+        if not kept:
+            self._lost.add(key)
+        else:
+            self._lost.discard(key)
         event = self._under_way.pop(key, None)
         if event is not None:
             event.set()
-
-    async def wait(self, key: str) -> None:
-        """Wait for the first one."""
-        event = self._under_way.get(key)
-        if event is not None:
-            await event.wait()

@@ -17,7 +17,7 @@ from typing import Protocol
 from jup2kub.agent.judge import Mispredicted, listed, plain
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel
-from jup2kub.agent.session import Record, Session, Told
+from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
     Outcome,
@@ -142,6 +142,7 @@ class MainLine:
             return False
         self.begun.add(index)
         self.ahead[index], self.out[index] = unfinished, future
+        future.add_done_callback(lambda _: self._land(index))
         await self._set_pending(cell, cell.writes)
         return True
 
@@ -165,19 +166,18 @@ class MainLine:
     async def _others(self, cell: CellPlan) -> bool:
         """In a sweep: wait for another run that computes the same; return whether there was one."""
         flights = self.session.flights
-        if flights is None or not cell.heavy or not cell.repeatable:
+        if flights is None or not cell.heavy or cell.effects & UNREPEATABLE:
             return False
         key = self.session.keys.of(cell.index)
-        if flights.take_off(key):
-            self.flying[cell.index] = key
-            return False
-        await flights.wait(key)
-        return True
+        first = await flights.first(key, self.hands.waits)
+        self.flying.update({cell.index: key} if first else {})
+        return not first
 
     def _land(self, index: int) -> None:
         key = self.flying.pop(index, None)
         if key is not None and self.session.flights is not None:
-            self.session.flights.land(key)
+            record = self.session.records.get(index)
+            self.session.flights.land(key, record is not None and not record.get("held"))
 
     def land_all(self) -> None:
         """Let nobody wait for this line any more."""
@@ -245,7 +245,6 @@ class MainLine:
 
     async def _ended(self, index: int, outcome: Outcome) -> None:
         session = self.session
-        self._land(index)
         if isinstance(outcome, Done):
             session.outcomes[index] = outcome.outcome
             session.tell(Told("done", index, "step", seconds=outcome.outcome.seconds))
@@ -296,6 +295,7 @@ class MainLine:
         self._fail(index, outcome)
 
     def _fail(self, index: int, outcome: CellOutcome) -> None:
+        self._land(index)
         self.session.outcomes[index] = outcome
         self.failed.add(index)
         if not self.session.terms.keep_going:

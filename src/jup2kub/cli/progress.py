@@ -32,9 +32,11 @@ class Running:
 class Progress:
     """Tells a run's story on `stream`."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, prefix: str = "") -> None:
+        """`prefix`: before every line; of several that share a stream none may draw over the others."""
         self.stream = stream or sys.stderr
-        self.live = self.stream.isatty()
+        self.prefix = prefix
+        self.live = not prefix and self.stream.isatty()
         self.titles: dict[int, str] = {}
         self.running: dict[int, Running] = {}
         self.drawn = 0
@@ -73,7 +75,7 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self._erase()
-        print(text, file=self.stream, flush=True)
+        print(self.prefix + text, file=self.stream, flush=True)
 
     def _erase(self) -> None:
         if self.drawn:

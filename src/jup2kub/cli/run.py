@@ -227,9 +227,15 @@ def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
             f"set {member.number} {member.parameters} {state} in {common.duration(member.seconds)}{why}"
         )
 
-    sweeping.sweep(wanted, sets, options.collect, lambda number, told: None, finished)
-    ordered = [rows[n] for n in sorted(rows)]
-    common.save(folder / "sweep.csv", sweeps.table(ordered, options.collect))
+    stories = [Progress(prefix=f"set {number}: ") for number in range(len(sets))]
+    try:
+        done = sweeping.sweep(wanted, sets, options.collect, lambda n, told: stories[n](told), finished)
+    finally:
+        ordered = [rows[n] for n in sorted(rows)]
+        common.save(folder / "sweep.csv", sweeps.table(ordered, options.collect))
+    problems = [member.problem for member in done if member.problem is not None]
+    if len(problems) == len(sets):
+        raise problems[0]
     failed = sum(row.state != "ok" for row in ordered)
     if options.json:
         states = [
