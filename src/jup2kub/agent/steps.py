@@ -23,7 +23,7 @@ from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellError, CellOutcome
 
-SHARE = 0.035
+SHARE = 0.025
 """Of a cell's predicted time, what may go into looking at the values that it touches …"""
 LEAST = 0.006
 """… and the seconds that may in any case."""

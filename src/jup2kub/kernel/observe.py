@@ -18,7 +18,7 @@ from typing import Any
 from . import ambient, forks, prints
 from .files import Files
 
-SHARE = 0.035
+SHARE = 0.025
 """Of the time a kernel has been running, what may go into looking at values."""
 ATOMS = (int, float, complex, str, bytes, bool, type(None), type(...))
 HIDDEN = frozenset(
