@@ -130,7 +130,7 @@ class Lockstep:
         self._sequence(left, right)
 
     def _set_order(self, one: Any, other: Any, left: list[Any], right: list[Any]) -> None:
-        if any(map(walk.hashes_by_identity, set(map(type, left)) - {type(None)})):
+        if any(map(walk.hashes_by_identity, set(map(type, left)))):
             self._fail("a set of objects that are ordered by their address in memory")
         if list(map(hash, left)) != list(map(hash, right)):
             self._fail("the order of a set would not come back", final=False)

@@ -8,6 +8,7 @@ import functools
 import hashlib
 import itertools
 import math
+import sys
 import threading
 from pathlib import Path
 
@@ -179,6 +180,9 @@ def test_sets_keep_their_order(there_and_back):
 def test_a_set_ordered_by_address_is_refused(there_and_back):
     with pytest.raises(Unshippable, match="address"):
         there_and_back(s={object(), object()})
+    if sys.version_info < (3, 12):  # the hash of None was its address
+        with pytest.raises(Unshippable, match="address"):
+            there_and_back(s={None, 1, "a"})
 
 
 def test_references_across_names_and_cycles_are_kept(there_and_back):
@@ -370,11 +374,6 @@ def test_library_enum_members_are_the_same(there_and_back):
 def test_what_pickle_surely_keeps_is_not_read_back(there_and_back, monkeypatch, value):
     monkeypatch.setattr(values, "_accept", lambda *_: pytest.fail("read back"))
     assert repr(there_and_back(v=value)["v"]) == repr(value)
-
-
-def test_a_set_with_none_keeps_its_order(there_and_back):
-    mixed = {1, None, "a", (2, None)}
-    assert list(there_and_back(s=mixed)["s"]) == list(mixed)
 
 
 def test_objects_that_share_their_attributes_are_refused(tmp_path):
