@@ -56,7 +56,7 @@ def analyse(
         joins += [(cell.index, frozenset(n for n in g if n[0] not in "!~")) for g in record.joins]
         if record.unresolved and not flow.barrier:
             on_all[cell.index] = min(record.unresolved)
-    _regroup(cells, joins)
+    _regroup(cells, joins, {c.index for c in notebook.code if _compares_identity(c.python)})
     _outputs(cells)
     _settings(world, cells)
     return FlowGraph(cells, edges(cells, on_all))
@@ -179,8 +179,21 @@ def _packages(world: World, record: Record) -> None:
         record.reads.add("@cwd")
 
 
-def _regroup(cells: dict[int, CellFlow], joins: list[tuple[int, Names]]) -> None:
-    """Where names that share an object are changed later, the cell that made them share makes them all."""
+def _compares_identity(text: str | None) -> bool:
+    """Whether a cell asks if two names are one object."""
+    try:
+        nodes = list(ast.walk(ast.parse(text or "")))
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    tests = [n for n in nodes if isinstance(n, ast.Compare) and not isinstance(n.comparators[0], ast.Constant)]
+    calls = [n.func for n in nodes if isinstance(n, ast.Call)]
+    return any(isinstance(op, (ast.Is, ast.IsNot)) for n in tests for op in n.ops) or any(
+        isinstance(f, ast.Name) and f.id == "id" for f in calls
+    )
+
+
+def _regroup(cells: dict[int, CellFlow], joins: list[tuple[int, Names]], compared: set[int]) -> None:
+    """Where names that share an object are changed or `compared` later, the cell that made them share makes them all."""
     changes: dict[str, list[int]] = {}
     for index, cell in cells.items():
         for name in cell.mutates:
@@ -190,9 +203,10 @@ def _regroup(cells: dict[int, CellFlow], joins: list[tuple[int, Names]]) -> None
         later = [n for n in group if n in changes and changes[n][-1] > index]
         cell = cells[index]
         own = frozenset(n for n in group if n[0] != "@")
-        if not later or len(own) < 2 or not (own & cell.writes):
+        seen = any(k > index and len(own & cells[k].reads) > 1 for k in compared)
+        if not (later or seen) or len(own) < 2 or not (own & cell.writes):
             continue
-        if not any(
+        if not seen and not any(
             len(own & (cells[k].mutates | cells[k].defines)) > 1
             for n in later
             for k in changes[n]
