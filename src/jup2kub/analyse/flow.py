@@ -185,7 +185,9 @@ def _compares_identity(text: str | None) -> bool:
         nodes = list(ast.walk(ast.parse(text or "")))
     except (SyntaxError, ValueError, RecursionError):
         return False
-    tests = [n for n in nodes if isinstance(n, ast.Compare) and not isinstance(n.comparators[0], ast.Constant)]
+    tests = [
+        n for n in nodes if isinstance(n, ast.Compare) and not isinstance(n.comparators[0], ast.Constant)
+    ]
     calls = [n.func for n in nodes if isinstance(n, ast.Call)]
     return any(isinstance(op, (ast.Is, ast.IsNot)) for n in tests for op in n.ops) or any(
         isinstance(f, ast.Name) and f.id == "id" for f in calls
