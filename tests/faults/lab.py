@@ -21,7 +21,7 @@ from typing import Any
 
 import nbformat
 
-SECONDS = 30
+SECONDS = 60
 """How long anything here may take before a test fails."""
 
 PROBE = '''

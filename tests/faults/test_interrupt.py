@@ -12,7 +12,7 @@ import pytest
 
 from .lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
 
 def states(lab: Lab) -> list[str]:

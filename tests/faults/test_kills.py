@@ -9,7 +9,7 @@ import pytest
 
 from .lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
 APPEND = "with open('log.txt', 'a') as f:\n    f.write('{0}\\n')\n    f.flush()\n    x{0} = probe.at('{0}')"
 

@@ -6,7 +6,7 @@ import pytest
 
 from .lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
 DEAF = """#| timeout: 1s
 def here_it_hangs():

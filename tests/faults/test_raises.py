@@ -10,7 +10,7 @@ import pytest
 
 from .lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
 
 @pytest.mark.parametrize("offload", ["none", "all"])

@@ -12,7 +12,7 @@ import pytest
 
 from .lab import Lab
 
-pytestmark = [pytest.mark.kernel, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
 
 CELLS = (
     "import probe",
@@ -59,6 +59,7 @@ def test_full_disk_from_the_start(lab: Lab, small: Path) -> None:
     assert "hint: " in done.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["blobs", "runs", "memo", "profile"])
 @pytest.mark.parametrize("offload", ["none", "all"])
 def test_cut_store_gives_the_same_answer(lab: Lab, what: str, offload: str) -> None:
