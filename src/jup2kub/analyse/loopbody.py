@@ -262,8 +262,8 @@ class _Scan:
             first = node.values[0] if isinstance(node, ast.BoolOp) else node.test
             self.expression(first)
             kept = set(self.assigned)
-            for child in node.values[1:] if isinstance(node, ast.BoolOp) else (node.body, node.orelse):
-                self.expression(child)
+            for later in node.values[1:] if isinstance(node, ast.BoolOp) else [node.body, node.orelse]:
+                self.expression(later)
             self.assigned = kept
             return
         for child in ast.iter_child_nodes(node):
@@ -343,5 +343,6 @@ def study(
     if scan.refusals:
         return tuple(sorted(set(scan.refusals), key=lambda r: (r.line, r.rule, r.name)))
     ends: list[set[str]] = [*scan.ends, *([] if scan.dead else [scan.assigned])]
-    conditional = scan.written - set.intersection(*(ends or [set()])) - set(grouped)
+    always = set.intersection(*ends) if ends else set()
+    conditional = scan.written - always - set(grouped)
     return Body(tuple(scan.carried.values()), tuple(sorted(conditional)), tuple(sorted(scan.reads)))
