@@ -254,9 +254,9 @@ class Printer(pickle.Pickler):
     def _memoryview(self, obj: memoryview) -> Any:
         if not obj.contiguous:
             raise Opaque("memoryview")
-        return self._made(
-            obj, "memoryview", [obj.shape, obj.readonly, hashing.buffer_digest(obj, self._clock)]
-        )
+        # The object below is a part of it: whoever changes one changes the other.
+        state = [obj.shape, obj.readonly, hashing.buffer_digest(obj, self._clock), obj.obj]
+        return self._made(obj, "memoryview", state)
 
     def _wrapped(self, obj: Any) -> Any:
         if isinstance(obj, property):
