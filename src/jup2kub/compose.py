@@ -14,9 +14,10 @@ from typing import Any
 from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
+from jup2kub.agent.keys import with_environment
 from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.rewind import UndoLog
-from jup2kub.agent.session import Session, Terms, Told, with_environment
+from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
 from jup2kub.engine import foreign, lives

@@ -5,7 +5,7 @@ Pure. A broken assumption is a value, `Mispredicted`, never an exception.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
 from jup2kub.agent.recipe import shippable
@@ -37,12 +37,12 @@ def _history(name: str) -> bool:
     return name in KERNEL_NAMES or (name[:1] == "_" and name[1:].lstrip("i").isdigit())
 
 
-def judge(cell: CellPlan, facts: Facts) -> Mispredicted | None:
+def judge(cell: CellPlan, facts: Facts, earlier: Set[str] = frozenset()) -> Mispredicted | None:
     """Return what the plan did not know of a cell that ran ahead of its turn and nothing can mend; None = nothing.
 
-    Versions that the cell made beyond its plan are no matter of this function: see `beyond`.
+    `earlier`: names and resources of which earlier cells make versions. Versions that the cell made beyond its plan are no matter of this function: see `beyond`.
     """
-    problem = _surprise(cell, facts)
+    problem = _surprise(cell, facts, earlier)
     if problem is None:
         return None
     return Mispredicted(cell.index, problem, replace(facts, mispredicted=True))
@@ -59,7 +59,17 @@ def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
     return frozenset((plain(facts.bound | facts.deleted) | changed | shared | ambient) - cell.writes)
 
 
-def _surprise(cell: CellPlan, facts: Facts) -> str | None:
+def unread(cell: CellPlan, facts: Facts, names: Set[str]) -> set[str]:
+    """Return those generators among `names` that the cell drew from, although its plan does not say so."""
+    return {n for n in facts.mutated & names if n.startswith("@rng:")} - cell.reads - cell.writes
+
+
+def _surprise(cell: CellPlan, facts: Facts, earlier: Set[str]) -> str | None:
+    drawn = unread(cell, facts, earlier)
+    if drawn:
+        return (
+            f"it draws from {listed(drawn)}, which an earlier cell has seeded and its own text does not name"
+        )
     stuck = {n for n in beyond(cell, facts) if not shippable(n)}
     if stuck:
         return f"it changed {listed(stuck)} (state of libraries that later cells use)"

@@ -188,6 +188,14 @@ class Kernel:
         reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
         return list(reply["saved"]), dict(reply["unshippable"])
 
+    async def relate(self, names: Iterable[str]) -> list[frozenset[str]]:
+        """Return, for all names of the notebook, the groups that share something changeable with one of `names`.
+
+        A value that cannot be looked into counts as shared.
+        """
+        reply = await self._ask("relate", names=sorted(names))
+        return [frozenset(group) for group in reply["groups"]]
+
     async def show(self, names: Iterable[str]) -> dict[str, Any]:
         """Return the value of each of `names` that is bound: a JSON scalar, or else its text."""
         reply = await self._ask("show", names=sorted(names))

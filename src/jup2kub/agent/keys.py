@@ -11,12 +11,40 @@ notebook takes edges away; by the second key a result is found again that was ma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Dict, Optional, Set, Tuple
 
 from jup2kub.kit.canon import digest
 from jup2kub.kit.graph import closure
 from jup2kub.model.plan import Plan
+
+LOOKS_AT_ENVIRONMENT = re.compile(r"environ|getenv|expandvars|%env|\$[A-Za-z_{]")
+"""Reads of environment variables raise no audit event, so the text decides."""
+PASSING = frozenset(
+    [
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "_",
+        "TERM",
+        "COLUMNS",
+        "LINES",
+        "WINDOWID",
+        "DISPLAY",
+        "SSH_TTY",
+        "SSH_CLIENT",
+        "SSH_CONNECTION",
+        "PYTEST_CURRENT_TEST",
+    ]
+)
+"""Environment variables that change from call to call and decide nothing."""
+
+
+def with_environment(sources: Mapping[int, str], environ: Mapping[str, str]) -> dict[int, str]:
+    """Return what the keys say of each cell: its text, and if it looks at the environment, a digest of that."""
+    stable = digest({name: value for name, value in environ.items() if name not in PASSING})
+    return {i: text + stable if LOOKS_AT_ENVIRONMENT.search(text) else text for i, text in sources.items()}
 
 
 class Keys:

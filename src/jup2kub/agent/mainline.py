@@ -12,9 +12,9 @@ import secrets
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
-from jup2kub.agent.judge import Mispredicted, listed, plain
+from jup2kub.agent.hands import Hands
+from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
@@ -28,35 +28,15 @@ from jup2kub.agent.steps import (
     load,
     outcome_of,
     to_save,
+    whole_facts,
 )
+from jup2kub.agent.surprises import Surprises
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellOutcome
 
 WORTH_SAVING = 0.5
 """Seconds; a cell of the main line that took less is made again rather than kept."""
-
-
-class Hands(Protocol):
-    """Who runs what leaves the main line."""
-
-    def may_send(self, cell: CellPlan) -> bool:
-        """Return whether there is any point in sending the cell away now."""
-
-    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
-        """Take the cell over; on return the main kernel may go on.
-
-        None = it cannot leave: it needs something that only the main kernel has.
-        """
-
-    def at_home(self, cell: int, name: str) -> bool:
-        """Return whether the version of `name` that `cell` made lives in a step's kernel and cannot leave it."""
-
-    def waits(self, waiting: bool) -> None:
-        """The main line begins or stops to wait: while it waits its core is free."""
-
-    def cores(self, wanted: int) -> int:
-        """Lend the running cell as many cores as are wanted and free, in all; 0 = it gives them back."""
 
 
 class Stop(Exception):
@@ -90,8 +70,7 @@ class MainLine:
         self.flying: dict[int, str] = {}
         """Cells that other runs of a sweep wait for, by memo key."""
         self.keeper = Keeper()
-        self.begun: set[int] = set()
-        """Cells that have run here or left, in this life."""
+        self.surprises = Surprises(session.cells, session.facts)
         self.failed: set[int] = set()
         self.sticky = ""
 
@@ -140,7 +119,7 @@ class MainLine:
         future = await self.hands.send(self, cell)
         if future is None:
             return False
-        self.begun.add(index)
+        self.surprises.begin(index)
         self.ahead[index], self.out[index] = unfinished, future
         future.add_done_callback(lambda _: self._land(index))
         await self._set_pending(cell, cell.writes)
@@ -207,7 +186,9 @@ class MainLine:
     async def settle(self, cell: CellPlan) -> None:
         """Wait for the steps that `cell` comes after, and bring what it reads."""
         await self._look(wait=cell.before)
-        await self.fetch(cell.reads | cell.mutates | cell.deletes)
+        # Generators and settings act on whatever runs: those that can be had are put in place, read or not.
+        settled = {n for n, p in self.pending.items() if n.startswith("@") and p in self.session.records}
+        await self.fetch(cell.reads | cell.mutates | cell.deletes | settled)
 
     async def fetch(self, names: Iterable[str]) -> None:
         """Bring pending versions of `names` into the main kernel, whole groups at a time."""
@@ -248,7 +229,7 @@ class MainLine:
         if isinstance(outcome, Done):
             session.outcomes[index] = outcome.outcome
             session.tell(Told("done", index, "step", seconds=outcome.outcome.seconds))
-            await self._beyond(index, outcome)
+            await self._beyond(index, outcome.beyond)
         elif isinstance(outcome, Raised):
             await self._raised(index, outcome.outcome)
         elif isinstance(outcome, Mispredicted):
@@ -257,6 +238,7 @@ class MainLine:
             session.outcomes[index] = outcome.outcome
             session.learn(index, outcome.facts)
             session.hold(index, outcome.saved)
+            await self._beyond(index, outcome.beyond)
             names = ", ".join(f"{n} ({why})" for n, why in sorted(outcome.names.items()))
             session.tell(
                 Told("note", index, "step", text=f"its kernel stays, for it cannot give away {names}")
@@ -266,22 +248,16 @@ class MainLine:
         else:
             raise StartAgain(f"cell {index}: {outcome.reason}", index)
 
-    async def _beyond(self, index: int, done: Done) -> None:
+    async def _beyond(self, index: int, names: frozenset[str]) -> None:
         """Take versions that nobody knew of; if a later cell has used the names, that cell was wrong."""
-        if not done.beyond:
-            return
-        used = next((k for k in sorted(self.begun) if k > index and self._touches(k, done.beyond)), None)
-        if used is not None:
-            facts = replace(self.session.facts[index], mispredicted=True)
-            reason = (
-                f"it changed {listed(done.beyond)}, which its text does not say, and cell {used} had used it"
-            )
-            raise StartAgain(f"cell {index}: {reason}", used, Mispredicted(index, reason, facts))
-        await self._set_pending(self.session.cells[index], done.beyond)
+        self._check(self.surprises.made(index, names) or self.surprises.ended(index))
+        await self._set_pending(self.session.cells[index], names)
 
-    def _touches(self, index: int, names: frozenset[str]) -> bool:
-        cell = self.session.cells[index]
-        return bool((cell.reads | cell.writes) & names or cell.waits_all or cell.barrier)
+    def _check(self, surprise: tuple[int, Mispredicted] | None) -> None:
+        if surprise is not None:
+            used, wrong = surprise
+            facts = replace(wrong.facts, mispredicted=True)
+            raise StartAgain(f"cell {wrong.cell}: {wrong.reason}", used, replace(wrong, facts=facts))
 
     async def _raised(self, index: int, outcome: CellOutcome) -> None:
         """An exception of a step is final only after every earlier cell is done, in order."""
@@ -311,21 +287,25 @@ class MainLine:
         else:
             await self.settle(cell)
         session.begin(cell)
-        self.begun.add(index)
+        self.surprises.begin(index)
         undo = session.undo.begin(index)
         start = time.time()
         session.tell(Told("start", index, "main", seconds=cell.seconds or None))
         cores = self.hands.cores if self.in_order is None and not self.sticky else None
         result = await execute(session, self.kernel, cell, undo=undo, cores=cores)
-        facts = session.facts_of(cell, result)
+        facts = await whole_facts(session, self.kernel, cell, result)
         outcome = outcome_of(session, cell, result, start=start, attempt=1, worker="main", step=None)
         if result.status != "ok" and not (cell.may_raise and result.status == "error"):
             await self._error_here(cell, outcome)
             return
+        missed = unread(cell, facts, set(self.pending))
+        if missed:
+            raise StartAgain(f"cell {index} draws from {listed(missed)}, which its text does not say", index)
         for name in cell.writes | facts.bound | facts.mutated:
             self.pending.pop(name, None)
         self.sticky = self.sticky or facts.sticky
         await self._keep(cell, outcome, facts)
+        self._check(self.surprises.ended(index))
         if result.leaving:
             await self._look(wait=tuple(self.out))
             await self.keeper.finish()

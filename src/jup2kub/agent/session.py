@@ -5,7 +5,6 @@ The same object serves the main line and the steps; it owns no process.
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Mapping
@@ -17,7 +16,7 @@ from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import CellResult
-from jup2kub.agent.keys import Keys
+from jup2kub.agent.keys import Keys, with_environment
 from jup2kub.agent.observed import file_digest, met, observe, still
 from jup2kub.agent.recipe import Needs, adoptable, needs
 from jup2kub.agent.rewind import UndoLog
@@ -35,33 +34,7 @@ ACTS = frozenset({"network", "process", "device", "outside", "shell"})
 WORLD = frozenset({"network", "device", "outside"})
 IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:")
 """Settings that importing a library may move."""
-LOOKS_AT_ENVIRONMENT = re.compile(r"environ|getenv|expandvars|%env|\$[A-Za-z_{]")
-"""Reads of environment variables raise no audit event, so the text decides."""
-PASSING = frozenset(
-    [
-        "PWD",
-        "OLDPWD",
-        "SHLVL",
-        "_",
-        "TERM",
-        "COLUMNS",
-        "LINES",
-        "WINDOWID",
-        "DISPLAY",
-        "SSH_TTY",
-        "SSH_CLIENT",
-        "SSH_CONNECTION",
-        "PYTEST_CURRENT_TEST",
-    ]
-)
-"""Environment variables that change from call to call and decide nothing."""
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
-
-
-def with_environment(sources: Mapping[int, str], environ: Mapping[str, str]) -> dict[int, str]:
-    """Return what the keys say of each cell: its text, and if it looks at the environment, a digest of that."""
-    stable = digest({name: value for name, value in environ.items() if name not in PASSING})
-    return {i: text + stable if LOOKS_AT_ENVIRONMENT.search(text) else text for i, text in sources.items()}
 
 
 @dataclass(frozen=True)
@@ -157,6 +130,17 @@ class Session:
         record = self.records.get(cell)
         return record is not None and any(name in v["names"] for v in record["values"])
 
+    def mates(self, cell: int, names: frozenset[str], reader: int) -> frozenset[str]:
+        """Return `names` of the versions that `cell` made, and those saved with them that are current at `reader`.
+
+        Names that may share an object are loaded together, or the sharing would be lost.
+        """
+        record = self.records.get(cell)
+        entries = record["values"] if record is not None else ()
+        together = {n for v in entries if names & set(v["names"]) for n in v["names"]}
+        over = {n for c in self.plan.cells if cell < c.index < reader for n in c.writes}
+        return names | frozenset(together - over)
+
     def refers(self, cell: int, name: str) -> frozenset[int]:
         """Return the cells whose definitions the stored version of `name` refers to."""
         record = self.records.get(cell)
@@ -192,13 +176,19 @@ class Session:
         """Return what was seen of an execution.
 
         Settings that moved while the cell imported libraries are the libraries' own doing: whoever imports them has
-        them too.
+        them too. A generator that no cell has seeded carries no promise.
         """
         facts = replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
+        loose = (
+            {n for n in facts.mutated if n.startswith("@rng:")} - result.seeded - self.made_before(cell.index)
+        )
         if facts.imports:
-            own = {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and n not in cell.writes}
-            facts = replace(facts, mutated=facts.mutated - own)
-        return facts
+            loose |= {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and n not in cell.writes}
+        return replace(facts, mutated=facts.mutated - loose)
+
+    def made_before(self, index: int) -> set[str]:
+        """Return the names and resources of which earlier cells make versions, by the plan."""
+        return {n for c in self.plan.cells if c.index < index for n in c.writes}
 
     def map_loops(self, cell: CellPlan) -> tuple[Mapping[str, Any], ...]:
         """Return the loops in the cell's text that may be map steps, as the kernel wants them."""

@@ -70,6 +70,8 @@ class Unshippable:
     saved: list[Mapping[str, Any]]
     """Entries of what can."""
     facts: Facts
+    beyond: frozenset[str] = frozenset()
+    """As in `Done`."""
 
 
 Cores = Callable[[int], int]
@@ -134,6 +136,17 @@ class ReplayFailed(Exception):
     def __init__(self, cell: int, result: CellResult) -> None:
         super().__init__(f"cell {cell} raised when it was replayed: {result.error}")
         self.cell = cell
+
+
+async def whole_facts(session: Session, kernel: Kernel, cell: CellPlan, result: CellResult) -> Facts:
+    """Return what was seen of a cell. If it changed a value against its plan: with all names that share it."""
+    facts = session.facts_of(cell, result)
+    changed = plain(facts.mutated) - cell.writes
+    if changed and result.status == "ok" and not result.leaving:
+        shared = await kernel.relate(changed)
+        mutated = facts.mutated.union(*(group for group in shared if group & changed))
+        facts = replace(facts, mutated=mutated, aliases=(*facts.aliases, *shared))
+    return facts
 
 
 def watch(cell: CellPlan) -> tuple[str, ...]:
@@ -300,7 +313,7 @@ class Attempt:
 
     async def _conclude(self, kernel: Kernel, result: CellResult, start: float, undo: Path) -> Outcome:
         session, cell = self.session, self.cell
-        facts = session.facts_of(cell, result)
+        facts = await whole_facts(session, kernel, cell, result)
         outcome = outcome_of(
             session,
             cell,
@@ -314,7 +327,7 @@ class Attempt:
             if self.early:
                 restore(undo)
             return Raised(outcome)
-        wrong = judge(cell, facts)
+        wrong = judge(cell, facts, session.made_before(cell.index))
         if wrong is not None:
             restore(undo)
             return wrong
@@ -340,7 +353,7 @@ class Attempt:
                 files=session.digests_of_files(facts),
             )
         if set(stuck) & (session.read_later[cell.index] | extra):
-            return Unshippable(outcome, stuck, saved, facts)
+            return Unshippable(outcome, stuck, saved, facts, extra)
         with session.room.used():
             around = session.surroundings(facts, observed)
             record = session.commit(cell, outcome, facts, saved, token, around)

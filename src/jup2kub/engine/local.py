@@ -11,10 +11,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jup2kub.agent import memory
+from jup2kub.agent.hands import Line
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
-from jup2kub.agent.mainline import MainLine
 from jup2kub.agent.recipe import recipe, shippable
 from jup2kub.agent.saving import save
 from jup2kub.agent.session import Session, Told
@@ -199,10 +199,11 @@ class LocalHands:
         """Return whether that version lives in a step's kernel and cannot leave it."""
         return (cell, name) in self.homes
 
-    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
+    async def send(self, line: Line, cell: CellPlan) -> asyncio.Future[Outcome] | None:
         """Take a cell over from the main line; None = it needs something that only the main kernel has."""
         reads = cell.reads | cell.mutates | cell.deletes
-        needs = {n: p for n, p in line.pending.items() if n in reads}
+        settled = {n for n, p in line.pending.items() if n.startswith("@") and p in self.session.records}
+        needs = {n: p for n, p in line.pending.items() if n in reads or n in settled}
         inputs = [line.out[p] for p in sorted({*needs.values(), *cell.before}) if p in line.out]
         origin = Origin()
         before = self._predecessor(cell)
@@ -265,7 +266,7 @@ class LocalHands:
         return ready
 
     async def _forked(
-        self, line: MainLine, cell: CellPlan, needs: dict[str, int]
+        self, line: Line, cell: CellPlan, needs: dict[str, int]
     ) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
         """Fork the main kernel as it is now; a copy of the copy stays behind for another try."""
         try:
@@ -286,6 +287,7 @@ class LocalHands:
             if not loaded:
                 for producer in sorted(set(needs.values())):
                     wanted = frozenset(n for n, p in needs.items() if p == producer)
+                    wanted = self.session.mates(producer, wanted, cell.index)
                     await load(self.session, kernel, producer, wanted)
                 loaded = True
             try:
@@ -303,14 +305,17 @@ class LocalHands:
         kernel = await Kernel.start(self.launch, names_of=self.names_of)
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers)
-            await prepare(session, kernel, ops)
+            whole = (
+                replace(o, names=session.mates(o.cell, o.names, cell.index)) if o.names else o for o in ops
+            )
+            await prepare(session, kernel, tuple(whole))
         except BaseException:
             await kernel.close()
             raise
         return kernel
 
     async def _fresh(
-        self, line: MainLine, cell: CellPlan, inputs: list[asyncio.Future[Outcome]]
+        self, line: Line, cell: CellPlan, inputs: list[asyncio.Future[Outcome]]
     ) -> Callable[[], Coroutine[Any, Any, Kernel]] | None:
         """Save what the main kernel holds and would be dear to make again; the rest is replayed.
 

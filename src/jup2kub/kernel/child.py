@@ -225,6 +225,14 @@ class Child:
             return self.shell.call(lambda: ambient.get(name))
         return self.shell.namespace[name]
 
+    def do_relate(self, request: Request, fds: list[int]) -> Reply:
+        """Reply the groups of names that share something changeable with one of `names`."""
+        namespace, names = self.shell.namespace, set(request["names"])
+        found = prints.take({name: namespace[name] for name in own_names(namespace)})
+        opaque = {name for name, digest in found.digests.items() if digest is None}
+        groups = [sorted(group) for group in prints.aliases(found) if group & names]
+        return {"groups": groups + ([sorted(names | opaque)] if opaque else [])}
+
     def do_show(self, request: Request, fds: list[int]) -> Reply:
         """Reply the values of names as JSON where they have it exactly, else their text."""
         shown = {}

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
+from jup2kub.agent.hands import Line
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDeath, KernelDied, RunCell
 from jup2kub.agent.mainline import MainLine
 from jup2kub.agent.rewind import UndoLog
@@ -103,6 +104,11 @@ class FakeKernel:
     async def digest(self, names: Iterable[str] | None = None) -> dict[str, str]:
         return {n: repr(self.space[n]) for n in (self.space if names is None else names) if n in self.space}
 
+    async def relate(self, names: Iterable[str]) -> list[frozenset[str]]:
+        """Return the groups of names bound to one object of which one is asked for."""
+        groups = ({o for o in self.space if self.space[o] is self.space[n]} for n in names if n in self.space)
+        return [frozenset(group) for group in groups]
+
     async def fork(self) -> FakeKernel:
         return FakeKernel(copy.deepcopy(self.space))
 
@@ -143,7 +149,7 @@ class FakeHands:
     def cores(self, wanted: int) -> int:
         return min(wanted, 1)
 
-    async def send(self, line: MainLine, cell: CellPlan) -> asyncio.Future[Outcome] | None:
+    async def send(self, line: Line, cell: CellPlan) -> asyncio.Future[Outcome] | None:
         self.sent.append(cell.index)
         copied = await line.kernel.fork()
         needs = {n: p for n, p in line.pending.items() if n in cell.reads | cell.mutates | cell.deletes}

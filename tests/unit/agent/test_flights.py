@@ -10,34 +10,34 @@ from jup2kub.agent.flights import Flights
 def test_the_first_works_and_the_others_wait_until_it_has_landed() -> None:
     async def body() -> None:
         flights = Flights()
-        told: list[str] = []
+        told: list[object] = []
 
-        async def other(name: str) -> None:
-            assert not flights.take_off("key")
-            await flights.wait("key")
-            told.append(name)
+        async def other() -> None:
+            assert not await flights.first("key", told.append)
 
-        assert flights.take_off("key")
-        assert flights.take_off("another key")
-        waiting = [asyncio.ensure_future(other(n)) for n in "ab"]
+        assert await flights.first("key", told.append)
+        assert await flights.first("another key", told.append), "other work is under way on its own"
+        waiting = [asyncio.ensure_future(other()) for _ in "ab"]
         await asyncio.sleep(0)
-        told.append("landed")
-        flights.land("key")
+        assert told == [True, True], "both have said that they wait"
+        flights.land("key", kept=True)
         await asyncio.wait_for(asyncio.gather(*waiting), 10)
-        assert told == ["landed", "a", "b"]
-        assert flights.take_off("key"), "after a landing anybody may be the first again"
+        assert told == [True, True, False, False]
+        assert await flights.first("key", told.append), "after a landing anybody may be the first again"
 
     asyncio.run(body())
 
 
-def test_nobody_waits_for_what_is_not_under_way_and_landing_twice_is_no_matter() -> None:
+def test_nobody_waits_for_work_that_cannot_be_shared() -> None:
     async def body() -> None:
         flights = Flights()
-        await asyncio.wait_for(flights.wait("never seen"), 10)
-        flights.land("never seen")
-        assert flights.take_off("k")
-        flights.land("k")
-        flights.land("k")
-        await asyncio.wait_for(flights.wait("k"), 10)
+        told: list[bool] = []
+        assert await flights.first("key", told.append)
+        flights.land("key", kept=False)
+        flights.land("key", kept=False)
+        assert not told
+        assert await asyncio.wait_for(flights.first("key", told.append), 10)
+        assert await asyncio.wait_for(flights.first("key", told.append), 10), "all work at the same time"
+        assert not told
 
     asyncio.run(body())
