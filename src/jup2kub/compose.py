@@ -21,6 +21,7 @@ from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
 from jup2kub.engine import foreign, lives
+from jup2kub.engine.early import Early, peek
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.notebook import Notebook
@@ -221,23 +222,38 @@ def trim(store: Store, tell: Callable[[Told], None]) -> None:
         tell(Told("note", text=f"{text} ({report.freed / 1e9:.1f} GB)"))
 
 
-def execute(settings: Settings, tell: Callable[[Told], None], proof: Proof | None = None) -> Execution:
+def execute(
+    settings: Settings,
+    tell: Callable[[Told], None],
+    proof: Proof | None = None,
+    know: Callable[[Notebook], None] = lambda notebook: None,
+) -> Execution:
     """Run the notebook by plan on this machine. Raises Jup2KubError; KeyboardInterrupt leaves a resumable run."""
-    return asyncio.run(execute_async(settings, tell, proof or Proof()))
+    return asyncio.run(execute_async(settings, tell, proof or Proof(), None, know))
 
 
 async def execute_async(
-    settings: Settings, tell: Callable[[Told], None], proof: Proof, flights: Flights | None = None
+    settings: Settings,
+    tell: Callable[[Told], None],
+    proof: Proof,
+    flights: Flights | None = None,
+    know: Callable[[Notebook], None] = lambda notebook: None,
 ) -> Execution:
-    """Do the work of `execute` in a running event loop."""
+    """Do the work of `execute` in a running event loop. `know` is given the notebook as soon as it is read."""
     loop = asyncio.get_running_loop()
     began = loop.time()
-    notebook = read_notebook(settings)
-    project = settings.notebook.resolve().parent
-    launch = find(settings.kernel or notebook.kernel, cwd=str(project))
+    project = str(settings.notebook.resolve().parent)
+    early = Early(settings.kernel or peek(settings.notebook), project)
+    try:
+        notebook = await asyncio.to_thread(read_notebook, settings)
+        know(notebook)
+        launch = find(settings.kernel or notebook.kernel, cwd=project)
+    except BaseException:
+        await early.abandon()
+        raise
     if not launch.is_ipython:
         return await _foreign(settings, notebook, launch, tell)
-    starting = asyncio.ensure_future(Kernel.start(launch))
+    starting = await early.kernel(launch)
     store = open_store(settings)
     try:
         compiled = await asyncio.to_thread(compile_notebook, notebook, settings, store)

@@ -15,7 +15,7 @@ from typing import Any
 from jup2kub import collect, ipynb, sweeping, sweeps
 from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
-from jup2kub.compose import Execution, Settings, execute, read_notebook
+from jup2kub.compose import Execution, Settings, execute
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, UsageError
 from jup2kub.model.run import CellError
 
@@ -95,8 +95,7 @@ def check_target(target: Path, source: Path, make: Path | None = None) -> None:
 def run_one(wanted: Settings) -> Execution:
     """Run one notebook and tell its story."""
     with Progress() as progress:
-        progress.know(read_notebook(wanted))
-        return execute(wanted, progress)
+        return execute(wanted, progress, know=progress.know)
 
 
 def published_errors(done: Execution) -> list[Any]:
