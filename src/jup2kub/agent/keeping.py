@@ -17,6 +17,9 @@ from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 from jup2kub.model.run import CellOutcome
 
+RATE = 1e9
+"""Bytes that are saved in a second, at best."""
+
 
 @dataclass(frozen=True)
 class Keep:
@@ -57,9 +60,14 @@ class Keeper:
     async def keep(self, job: Keep, kernel: Kernel, copies: bool, then: Callable[[], None]) -> None:
         """Save in a copy of the kernel; where there can be no copy (or not `copies`), wait until it is saved.
 
-        `then` is called at the end, however it ends.
+        What can be made again in less than ten times the time of saving it is not kept. `then` is called at the end,
+        however it ends.
         """
         names = to_save(job.cell, job.facts)
+        optional = job.session.repeats(job.cell, job.facts) and job.session.flights is None
+        if optional and await kernel.weigh(names) > job.outcome.seconds / 10 * RATE:
+            then()
+            return
         copy: Kernel | None = None
         if names and copies and job.session.terms.fork:
             with contextlib.suppress(ForkRefused):

@@ -188,6 +188,10 @@ class Kernel:
         reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
         return list(reply["saved"]), dict(reply["unshippable"])
 
+    async def weigh(self, names: Iterable[str]) -> int:
+        """Return about how many bytes the big parts of the names' values have."""
+        return int((await self._ask("weigh", names=sorted(names)))["bytes"])
+
     async def relate(self, names: Iterable[str]) -> list[frozenset[str]]:
         """Return, for all names of the notebook, the groups that share something changeable with one of `names`.
 

@@ -202,6 +202,11 @@ class Child:
             self.shell.namespace.pop(name, None)
         return {"names": request["names"]}
 
+    def do_weigh(self, request: Request, fds: list[int]) -> Reply:
+        """Reply about how many bytes the big parts of the names' values have; what has no buffer counts nothing."""
+        namespace = self.shell.namespace
+        return {"bytes": sum(weight(namespace[n]) for n in request["names"] if n in namespace)}
+
     def do_save(self, request: Request, fds: list[int]) -> Reply:
         """Write each group of names into a file of its own; a group that cannot travel is named with the reason."""
         saved, unshippable = [], {}
@@ -304,6 +309,27 @@ class Child:
         self.seeds.renew()
         forks.renew_loop(self.shell.loop)
         forks.end_with_parent()
+
+
+def weight(value: Any, depth: int = 2) -> int:
+    """Return the bytes in the buffers of an array, a frame, or a small container of them."""
+    if isinstance(value, (bytes, bytearray, str)):
+        return len(value)
+    if type(value) in (list, tuple, dict) and depth and len(value) <= 1000:
+        return sum(weight(v, depth - 1) for v in (value.values() if type(value) is dict else value))
+    if type(value).__module__.partition(".")[0] in (
+        "numpy",
+        "pandas",
+        "torch",
+        "pyarrow",
+        "polars",
+        "scipy",
+        "xarray",
+    ):
+        with contextlib.suppress(Exception):
+            size = value.memory_usage() if hasattr(value, "memory_usage") else value.nbytes
+            return int(size.sum() if hasattr(size, "sum") else size)
+    return 0
 
 
 def installed() -> str:
