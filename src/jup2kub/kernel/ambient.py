@@ -16,6 +16,8 @@ import time
 import warnings
 from typing import Any, Callable
 
+from . import environment
+
 State = Any
 """Plain data; equal states compare equal."""
 
@@ -67,14 +69,6 @@ def _torch_random() -> State:
 def _put_torch_random(state: State) -> None:
     torch = sys.modules["torch"]
     torch.set_rng_state(torch.frombuffer(bytearray(state[0]), dtype=torch.uint8))
-
-
-def _put_environment(state: State) -> None:
-    for name in set(os.environ) - set(state):
-        del os.environ[name]
-    for name, value in state.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
 
 
 def _put_filters(state: State) -> None:
@@ -188,7 +182,7 @@ RESOURCES: dict[str, tuple[str, Callable[[], State], Any]] = {
     "@rng:random": ("random", _python_random, _put_python_random),
     "@rng:numpy": ("numpy.random.mtrand", _numpy_random, _put_numpy_random),
     "@rng:torch": ("torch", _torch_random, _put_torch_random),
-    "@env": ("os", lambda: dict(os.environ), _put_environment),
+    "@env": ("os", lambda: dict(os.environ), environment.put),
     "@cwd": ("os", os.getcwd, os.chdir),
     "@sys.path": ("sys", lambda: list(sys.path), lambda state: sys.path.__setitem__(slice(None), state)),
     "@warnings": ("warnings", lambda: list(warnings.filters), _put_filters),
@@ -239,6 +233,12 @@ def get(name: str) -> State:
         raise Unavailable(f"the state of {name} cannot be carried")
     if sys.modules.get(module) is None:
         raise Unavailable(f"{module} is not loaded")
+    if name == "@env":
+        # What is compared is the whole environment; what leaves the process is what the notebook changed in it.
+        try:
+            return environment.changes()
+        except PermissionError as error:
+            raise Unavailable(str(error)) from None
     return read()
 
 
