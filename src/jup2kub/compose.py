@@ -244,29 +244,25 @@ async def execute_async(
     began = loop.time()
     project = str(settings.notebook.resolve().parent)
     early = Early(settings.kernel or peek(settings.notebook), project)
+    store: Store | None = None
     try:
         notebook = await asyncio.to_thread(read_notebook, settings)
         know(notebook)
         launch = find(settings.kernel or notebook.kernel, cwd=project)
-    except BaseException:
-        await early.abandon()
-        raise
-    if not launch.is_ipython:
-        return await _foreign(settings, notebook, launch, tell)
-    starting = await early.kernel(launch)
-    store = open_store(settings)
-    try:
+        if not launch.is_ipython:
+            await early.abandon()
+            return await _foreign(settings, notebook, launch, tell)
+        starting = await early.kernel(launch)
+        store = open_store(settings)
         compiled = await asyncio.to_thread(compile_notebook, notebook, settings, store)
         kernel = await starting
         session, stopped = await _run(settings, store, compiled, launch, kernel, tell, proof, flights)
     except BaseException:
-        if not starting.done():
-            starting.cancel()
-        elif not starting.cancelled() and starting.exception() is None:
-            await starting.result().close()
+        await early.abandon()
         raise
     finally:
-        store.close()
+        if store is not None:
+            store.close()
     return Execution(
         notebook,
         session.plan,

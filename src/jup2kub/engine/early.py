@@ -25,16 +25,16 @@ class Early:
 
     async def kernel(self, launch: Launch) -> asyncio.Task[Kernel]:
         """Return the start under way if it is `launch` that starts, else a new one."""
-        if self._starting is not None and self.launch == launch:
-            return self._starting
-        await self.abandon()
-        return asyncio.ensure_future(Kernel.start(launch))
+        if self._starting is None or self.launch != launch:
+            await self.abandon()
+            self._starting = asyncio.ensure_future(Kernel.start(launch))
+        return self._starting
 
     async def abandon(self) -> None:
-        """It was the wrong kernel, or there is nothing to run."""
+        """End what has been started, or is starting: nothing is to be run. Safe to call twice."""
         if self._starting is not None:
             with contextlib.suppress(EnvironmentProblem):
-                await (await self._starting).close()
+                await (await asyncio.shield(self._starting)).close()
 
 
 def peek(path: Path) -> str:

@@ -27,6 +27,16 @@ ASK_SECONDS = 0.5
 """Time between two requests for more cores."""
 
 
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let an interrupt wait: a child must be waited for by the time that nothing knows of it any more."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 class Parallel:
     """One loop, from the first iteration that children may run to its end."""
 
@@ -321,10 +331,11 @@ class Parallel:
             self.raised = True
 
     def _dead(self, pid: int) -> None:
-        channel = self.channels.pop(pid)
-        self.selector.unregister(channel)
-        channel.close()
-        os.waitpid(pid, 0)
+        with undisturbed():
+            channel = self.channels.pop(pid)
+            self.selector.unregister(channel)
+            channel.close()
+            os.waitpid(pid, 0)
         if pid in self.idle:
             self.idle.remove(pid)
         chunk = self.assigned.pop(pid, None)
@@ -358,13 +369,14 @@ class Parallel:
     # the end ------------------------------------------------------------------------------------------------
 
     def _kill(self) -> None:
-        for pid, channel in self.channels.items():
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-            self.selector.unregister(channel)
-            channel.close()
-            os.waitpid(pid, 0)
-        self.channels, self.assigned, self.idle = {}, {}, []
+        with undisturbed():
+            for pid, channel in self.channels.items():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+                self.selector.unregister(channel)
+                channel.close()
+                os.waitpid(pid, 0)
+            self.channels, self.assigned, self.idle = {}, {}, []
 
     def close(self) -> None:
         """End the children; files that iterations after the last one wrote are taken back."""
