@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Callable
 
@@ -36,6 +37,17 @@ def poisoned(session: Session, death: KernelDied, deaths: Counter[int | None]) -
     return True
 
 
+async def live(line: MainLine) -> None:
+    """Drive the line. Copies of its kernel outlive it: what they are saving is finished, unless the user stops the run."""
+    try:
+        await line.drive()
+    except asyncio.CancelledError:
+        await line.keeper.stop()
+        raise
+    finally:
+        await line.keeper.finish()
+
+
 async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable[[], None]) -> int | None:
     """Run the session's plan to its end; return the cell that ended it early, or None.
 
@@ -50,7 +62,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
         line = MainLine(session, hands, kernel, in_order)
         ended: int | None = None
         try:
-            await line.drive()
+            await live(line)
             return None
         except Stop as stop:
             ended = stop.cell
@@ -73,7 +85,6 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
             else:
                 session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
         finally:
-            await line.keeper.stop()
             line.land_all()
             await hands.stop()
             if kernel.running is not None:

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from .chunks import ChunkStore, Iteration, Record
+from .held import Held, undisturbed
 from .mapfolds import UNSET, NotIndependent, fold
 from .mapfork import Child, put_state
 from .mapguard import take_back
@@ -25,16 +26,6 @@ from .mapwork import Range, Work, cut
 NEVER = 1 << 62
 ASK_SECONDS = 0.5
 """Time between two requests for more cores."""
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Let an interrupt wait: a child must be waited for by the time that nothing knows of it any more."""
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 class Parallel:
@@ -189,7 +180,7 @@ class Parallel:
         self.settings.tap.before_fork()
         gc.freeze()
         # an interrupt inside a callback of fork() would be swallowed: it waits until the children are there
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        held = Held()
         try:
             for _ in range(min(self.settings.workers, limit, len(self.queue))):
                 ours, theirs = socket.socketpair()
@@ -213,7 +204,7 @@ class Parallel:
         finally:
             gc.unfreeze()
             if os.getpid() == self.owner:
-                signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+                held.release()
         return None
 
     def _child(self, channel: socket.socket | None) -> Child:
