@@ -85,8 +85,3 @@ def listed(names: Iterable[str]) -> str:
     """Return a few of the names as text."""
     found = sorted(names)
     return ", ".join(found[:4]) + (" …" if len(found) > 4 else "")
-
-
-def lost_reads(facts: Facts, written_meanwhile: frozenset[str]) -> frozenset[str]:
-    """Return the files the cell read although another step was writing them."""
-    return frozenset(facts.files_read) & written_meanwhile

@@ -341,7 +341,7 @@ class MainLine:
         session.learn(index, facts)
         once = not session.repeats(cell, facts) or bool(facts.files_written)
         worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
-        kept = outcome.status == "ok" and worth and session.worth(cell, outcome)
+        kept = outcome.status == "ok" and worth and session.worth(cell)
         if kept:
             with session.room.used():
                 job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))

@@ -250,7 +250,7 @@ class Session:
         latest = self.store.latest(self.terms.run, self.slot(cell.index).step)
         return latest is not None and latest[1]["status"] == "ok" and not cell.effects & WORLD
 
-    def worth(self, cell: CellPlan, outcome: CellOutcome) -> bool:
+    def worth(self, cell: CellPlan) -> bool:
         """Return whether a finished cell of the main line may be committed at all."""
         return cell.cache is not False and not cell.barrier and self._adoptable(cell)
 

@@ -8,9 +8,7 @@ import time
 
 from jup2kub.cli import common
 from jup2kub.cli.status import chosen
-from jup2kub.compose import default_store
 from jup2kub.errors import EXIT_OK
-from jup2kub.store.files import FileStore
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -21,12 +19,9 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    store = FileStore(options.store or default_store())
-    try:
+    with common.store(options) as store:
         run = chosen(store, options.run)
         new = store.cancel(run.id, {"by": "user", "time": time.time()})
-    finally:
-        store.close()
     if options.json:
         common.result(json.dumps({"run": run.id, "cancelled": True, "before": not new}))
     else:

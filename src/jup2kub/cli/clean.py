@@ -7,10 +7,8 @@ import json
 import re
 
 from jup2kub.cli import common
-from jup2kub.compose import default_store
 from jup2kub.errors import EXIT_OK
 from jup2kub.kit.canon import to_json
-from jup2kub.store.files import FileStore
 
 UNITS = {
     "": 1,
@@ -44,11 +42,8 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    store = FileStore(options.store or default_store())
-    try:
+    with common.store(options) as store:
         report = store.sweep(options.keep, dry_run=options.dry_run)
-    finally:
-        store.close()
     if options.json:
         common.result(json.dumps(to_json(report)))
         return EXIT_OK

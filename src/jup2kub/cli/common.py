@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import ipynb, sweeps
-from jup2kub.compose import Settings
+from jup2kub.compose import Settings, default_store
 from jup2kub.errors import EnvironmentProblem, UsageError
+from jup2kub.store.files import FileStore
 
 
 def workers(text: str) -> int:
@@ -84,6 +85,11 @@ def store_option(parser: argparse.ArgumentParser) -> None:
         help="where results are kept (default: $JUP2KUB_STORE, else jup2kub in the user's cache folder)",
     )
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
+
+
+def store(options: argparse.Namespace) -> FileStore:
+    """Open the store that `--store` names, for use in a `with` statement. Raises StoreProblem."""
+    return FileStore(options.store or default_store())
 
 
 def parameter_sets(texts: Sequence[str], sweep: Path | None = None) -> list[dict[str, Any]]:

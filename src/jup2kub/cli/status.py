@@ -6,11 +6,9 @@ import argparse
 import json
 
 from jup2kub.cli import common
-from jup2kub.compose import default_store
 from jup2kub.errors import EXIT_OK, UsageError
 from jup2kub.kit.canon import to_json
 from jup2kub.store import RunInfo, Store
-from jup2kub.store.files import FileStore
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -34,13 +32,10 @@ def chosen(store: Store, prefix: str | None) -> RunInfo:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    store = FileStore(options.store or default_store())
-    try:
+    with common.store(options) as store:
         run = chosen(store, options.run)
         records = [r for _, r in sorted(store.records(run.id).items(), key=lambda item: item[0].step)]
         usage = store.usage()
-    finally:
-        store.close()
     cells = [
         {
             "cell": r["cell"],
