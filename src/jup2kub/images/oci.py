@@ -1,0 +1,193 @@
+"""Images from layers: configuration, manifest, index, and an archive that every tool can load.
+
+Source: OCI image-spec 1.1 (config.md, manifest.md, image-index.md, image-layout.md), and the `manifest.json` of
+`docker save`, which Docker before 25 wants beside them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from jup2kub.images.blobs import Blob, Blobs
+from jup2kub.images.layer import Layer
+from jup2kub.kit.canon import canonical
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+EPOCH = "1970-01-01T00:00:00Z"
+REF_NAME = "org.opencontainers.image.ref.name"
+CONTAINERD_NAME = "io.containerd.image.name"
+
+
+@dataclass(frozen=True)
+class Command:
+    """How a container of the image starts."""
+
+    entrypoint: tuple[str, ...]
+    env: Mapping[str, str] = field(default_factory=dict)
+    user: str = "1000:1000"
+    folder: str = "/"
+    """Working folder."""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    arguments: tuple[str, ...] = ()
+    """Given to the entry point where the user names none."""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image, in the cache of blobs."""
+
+    name: str
+    """With its tag, as `localhost/study-main:latest`."""
+    config: Blob
+    manifest: Blob
+    layers: tuple[Layer, ...]
+    command: Command
+    architecture: str
+
+    @property
+    def blobs(self) -> tuple[Blob, ...]:
+        """Configuration and layers: what the manifest refers to."""
+        return (self.config, *(layer.blob for layer in self.layers))
+
+    @property
+    def size(self) -> int:
+        """Bytes that a registry must hold for it."""
+        return self.manifest.size + sum(b.size for b in self.blobs)
+
+
+def assemble(
+    blobs: Blobs, name: str, layers: Sequence[Layer], command: Command, architecture: str = "amd64"
+) -> Image:
+    """Write configuration and manifest of an image of `layers`, the lowest first."""
+    settings: dict[str, Any] = {
+        "User": command.user,
+        "Env": [f"{k}={v}" for k, v in sorted(command.env.items())],
+        "Entrypoint": list(command.entrypoint),
+        "WorkingDir": command.folder,
+    }
+    if command.arguments:
+        settings["Cmd"] = list(command.arguments)
+    if command.labels:
+        settings["Labels"] = dict(command.labels)
+    config = blobs.put(
+        canonical(
+            {
+                "architecture": architecture,
+                "os": "linux",
+                "created": EPOCH,
+                "config": settings,
+                "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
+                "history": [{"created": EPOCH, "created_by": f"jup2kub: {x.title}"} for x in layers],
+            }
+        )
+    )
+    manifest = blobs.put(
+        canonical(
+            {
+                "schemaVersion": 2,
+                "mediaType": MANIFEST,
+                "config": {"mediaType": CONFIG, "digest": config.digest, "size": config.size},
+                "layers": [
+                    {"mediaType": x.media_type, "digest": x.blob.digest, "size": x.blob.size} for x in layers
+                ],
+            }
+        )
+    )
+    return Image(name, config, manifest, tuple(layers), command, architecture)
+
+
+def index(images: Sequence[Image]) -> bytes:
+    """Return the `index.json` of an image layout; each image under its own name.
+
+    Two entries of one name make `skopeo copy oci:…` take whichever comes first. Raises ValueError for such names.
+    """
+    if len({image.name for image in images}) < len(images):
+        raise ValueError("two images have the same name")
+    return canonical(
+        {
+            "schemaVersion": 2,
+            "mediaType": INDEX,
+            "manifests": [
+                {
+                    "mediaType": MANIFEST,
+                    "digest": image.manifest.digest,
+                    "size": image.manifest.size,
+                    "platform": {"architecture": image.architecture, "os": "linux"},
+                    "annotations": {REF_NAME: image.name, CONTAINERD_NAME: image.name},
+                }
+                for image in images
+            ],
+        }
+    )
+
+
+def docker_manifest(images: Sequence[Image]) -> bytes:
+    """Return the `manifest.json` of `docker save`, which names the same blobs."""
+    return json.dumps(
+        [
+            {
+                "Config": _inside(image.config),
+                "RepoTags": [image.name],
+                "Layers": [_inside(layer.blob) for layer in image.layers],
+            }
+            for image in images
+        ]
+    ).encode()
+
+
+def _inside(blob: Blob) -> str:
+    return f"blobs/sha256/{blob.digest.removeprefix('sha256:')}"
+
+
+def archive(
+    blobs: Blobs, images: Sequence[Image], target: IO[bytes], tell: Callable[[int], None] = lambda size: None
+) -> None:
+    """Write an archive of images: an OCI image layout and Docker's manifest over the same blobs.
+
+    `tell` gets the number of bytes written so far. Raises OSError; ValueError if two images have the same name.
+    """
+    wanted = {b.digest: b for image in images for b in (image.manifest, *image.blobs)}
+    small = {
+        "index.json": index(images),
+        "manifest.json": docker_manifest(images),
+        "oci-layout": canonical({"imageLayoutVersion": "1.0.0"}),
+    }
+    done = 0
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as out:
+        for name in ("blobs", "blobs/sha256"):
+            info = tarfile.TarInfo(name)
+            info.type, info.mode = tarfile.DIRTYPE, 0o755
+            out.addfile(info)
+        for digest in sorted(wanted):
+            blob = wanted[digest]
+            with blobs.path(digest).open("rb") as file:
+                out.addfile(_info(_inside(blob), blob.size), file)
+            done += blob.size
+            tell(done)
+        for name, data in small.items():
+            out.addfile(_info(name, len(data)), io.BytesIO(data))
+
+
+def _info(name: str, size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.size, info.mode = size, 0o644
+    return info
+
+
+def save(blobs: Blobs, images: Sequence[Image], path: Path, tell: Callable[[int], None]) -> None:
+    """Write the archive to `path`, which appears only when it is whole. Raises OSError."""
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with part.open("wb") as file:
+            archive(blobs, images, file, tell)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
