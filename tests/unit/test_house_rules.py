@@ -20,12 +20,17 @@ FUNCTION_LINES = 60
 SPEAKS_FOR_ITSELF = 8
 """Lines; a shorter function may leave the words to its name and types."""
 
-PODS = ("kernel/", "store/", "agent/", "model/", "kit/")
+PODS = ("kernel/", "store/", "agent/", "model/", "kit/", "cluster/", "manifests/")
+OUTSIDE = {"cluster/outside.py"}
+"""Beside them, but for the user's machine only."""
 STATE = ("state", "budgets", "events", "tasks")
 OLD_PYTHON = [
     p
     for p in MODULES
-    if str(p.relative_to(SOURCE)).startswith((*PODS, "errors.py"))
+    if (
+        str(p.relative_to(SOURCE)).startswith((*PODS, "errors.py"))
+        and str(p.relative_to(SOURCE)) not in OUTSIDE
+    )
     or str(p.relative_to(SOURCE)) in {f"engine/{name}.py" for name in STATE}
 ]
 """What runs in a user's interpreter or in a pod: Python 3.9 and the standard library."""

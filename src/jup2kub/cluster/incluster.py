@@ -1,0 +1,146 @@
+"""The API server as a pod sees it: the service account's token and certificate, and the standard library's HTTP.
+
+https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/. Python >= 3.9, standard library only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import socket
+import ssl
+import threading
+from pathlib import Path
+from typing import Iterator, Mapping, Optional
+
+from jup2kub.cluster import Answer, Unreachable
+from jup2kub.cluster.rest import CODES, Request, RestCluster
+
+ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+PIECE = 1 << 16
+
+
+def present(environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> bool:
+    """Return whether this process runs in a pod that may speak to the API server."""
+    return "KUBERNETES_SERVICE_HOST" in environ and (account / "token").is_file()
+
+
+def connect(
+    namespace: str = "", environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT
+) -> RestCluster:
+    """Return the cluster this pod runs in. Raises Unreachable without a service account."""
+    if not present(environ, account):
+        raise Unreachable(
+            "J2K701", "there is no service account here", "run this in a pod, or use a kubeconfig"
+        )
+    context = ssl.create_default_context(cafile=str(account / "ca.crt"))
+    transport = PlainTransport(
+        environ["KUBERNETES_SERVICE_HOST"],
+        int(environ.get("KUBERNETES_SERVICE_PORT_HTTPS") or environ.get("KUBERNETES_SERVICE_PORT", "443")),
+        context,
+        account / "token",
+    )
+    return RestCluster(transport, namespace or (account / "namespace").read_text().strip())
+
+
+class PlainTransport:
+    """HTTP by the standard library; one kept connection per thread, a new one for every stream."""
+
+    def __init__(
+        self, host: str, port: int, context: Optional[ssl.SSLContext], token: Optional[Path]
+    ) -> None:
+        """`context`: None = plain HTTP. `token`: read again for every request, for the kubelet renews it."""
+        self._host, self._port, self._context, self._token = host, port, context, token
+        self._kept = threading.local()
+
+    def send(self, request: Request) -> Answer:
+        """Return the whole answer; what is safe to repeat is sent again if a kept connection was closed meanwhile."""
+        kept: Optional[http.client.HTTPConnection] = getattr(self._kept, "connection", None)
+        if kept is not None and request.method in ("GET", "HEAD"):
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return self._ask(kept, request)
+            kept.close()
+        elif kept is not None:
+            kept.close()
+        self._kept.connection = fresh = self._open(request.timeout)
+        try:
+            return self._ask(fresh, request)
+        except (OSError, http.client.HTTPException) as error:
+            fresh.close()
+            self._kept.connection = None
+            raise _unreachable(request, error) from error
+
+    @contextlib.contextmanager
+    def stream(self, request: Request) -> Iterator[PlainStream]:
+        """Return the answer while it comes."""
+        connection = self._open(request.timeout)
+        try:
+            try:
+                self._write(connection, request)
+                answer = connection.getresponse()
+            except (OSError, http.client.HTTPException) as error:
+                raise _unreachable(request, error) from error
+            yield PlainStream(answer, request)
+        finally:
+            connection.close()
+
+    def close(self) -> None:
+        """Release this thread's connection."""
+        kept = getattr(self._kept, "connection", None)
+        if kept is not None:
+            kept.close()
+
+    def _open(self, timeout: float) -> http.client.HTTPConnection:
+        if self._context is None:
+            return http.client.HTTPConnection(self._host, self._port, timeout=timeout)
+        return http.client.HTTPSConnection(self._host, self._port, timeout=timeout, context=self._context)
+
+    def _ask(self, connection: http.client.HTTPConnection, request: Request) -> Answer:
+        if connection.sock is not None:
+            connection.sock.settimeout(request.timeout)
+        self._write(connection, request)
+        answer = connection.getresponse()
+        return Answer(answer.status, _headers(answer), answer.read())
+
+    def _write(self, connection: http.client.HTTPConnection, request: Request) -> None:
+        headers = {"Accept": "application/json, */*", "User-Agent": "jup2kub", **request.headers}
+        if self._token is not None:
+            headers["Authorization"] = f"Bearer {self._token.read_text().strip()}"
+        connection.request(request.method, request.path, body=request.body, headers=headers)
+
+
+class PlainStream:
+    """An answer that is read as it comes."""
+
+    def __init__(self, answer: http.client.HTTPResponse, request: Request) -> None:
+        self._answer, self._request = answer, request
+        self.status = answer.status
+        self.headers = _headers(answer)
+
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what comes. Raises Unreachable."""
+        try:
+            while True:
+                piece = self._answer.read1(PIECE)
+                if not piece:
+                    return
+                yield piece
+        except (OSError, http.client.HTTPException) as error:
+            raise _unreachable(self._request, error) from error
+
+
+def _headers(answer: http.client.HTTPResponse) -> Mapping[str, str]:
+    return {name.lower(): value for name, value in answer.getheaders()}
+
+
+def _unreachable(request: Request, error: Exception) -> Unreachable:
+    code, hint = CODES[Unreachable]
+    why = (
+        "it did not answer in time"
+        if isinstance(error, (socket.timeout, TimeoutError))
+        else str(error) or repr(error)
+    )
+    return Unreachable(
+        code, f"{request.method} {request.path.partition('?')[0]}: no answer from the cluster: {why}", hint
+    )
