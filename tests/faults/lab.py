@@ -21,6 +21,7 @@ from typing import Any
 
 import nbformat
 
+WITHOUT = Path(__file__).with_name("without.py")
 SECONDS = 60
 """How long anything here may take before a test fails."""
 
@@ -131,6 +132,13 @@ class Lab:
     def run(self, *options: str, offload: str = "all", workers: int = 3) -> Finished:
         """Run to the end."""
         return self.start(*options, offload=offload, workers=workers).end()
+
+    def run_without(self, mechanism: str, *options: str) -> Finished:
+        """Run to the end with one mechanism of validation switched off."""
+        words = self.words("--offload", "all", "--workers", "3", *options)
+        words[1:3] = [str(WITHOUT), mechanism]
+        self.live.append(Running(words, self.project, self.env()))
+        return self.live[-1].end()
 
     def sequential(self) -> list[Any]:
         """Return the outputs of one serial run in a store of its own, and put the files back as they were."""

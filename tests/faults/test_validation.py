@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -11,7 +12,7 @@ from .lab import TABLE, Lab
 pytestmark = [pytest.mark.kernel, pytest.mark.slow, pytest.mark.timeout(240)]
 
 LIBRARY = '''
-import random
+import decimal, random
 _state = {"rate": 1}
 
 def total(xs):
@@ -28,6 +29,25 @@ def draw():
     """Draw from the global generator."""
     return random.random()
 
+def pull(holder):
+    """Draw from the caller's generator."""
+    return float(holder["generator"].random())
+
+def step(holder):
+    """Take one from the caller's iterator."""
+    return float(next(holder["numbers"]))
+
+def shorten():
+    """Set how precisely another library computes."""
+    decimal.getcontext().prec = 3
+    return 1.0
+
+def tell(level):
+    """Set what cannot be carried to another kernel."""
+    import logging
+    logging.getLogger("lab").setLevel(level)
+    return 1.0
+
 def learn(rate):
     """Set state inside the library."""
     _state["rate"] = rate
@@ -43,39 +63,94 @@ WRONG = {
 }
 """A table that is wrong about the library: nothing but validation can find what it does."""
 
+
+@dataclass(frozen=True)
+class Surprise:
+    """A notebook that does more than its text and the tables tell, and what finds that."""
+
+    mechanism: str
+    """One of `without.py`."""
+    cells: tuple[str, ...]
+
+
+LOCK = "class Box:\n    def __init__(self): self.lock, self.n = threading.Lock(), probe.at('n')"
 SURPRISES = {
-    "argument": (
-        "import probe, careless",
-        "xs = [1, 2]",
-        "n = probe.at('n') + careless.total(xs)",
-        "m = probe.at('m') + len(xs)\nprint(m)",
+    "argument": Surprise(
+        "comparison",
+        (
+            "import probe, careless",
+            "xs = [1, 2]",
+            "n = probe.at('n') + careless.total(xs)",
+            "m = probe.at('m') + len(xs)\nprint(m)",
+        ),
     ),
-    "view": (
-        "import probe, careless, numpy as np",
-        "a = np.zeros(4)\nholder = {'view': a[:2]}",
-        "n = probe.at('n') + careless.poke(holder)",
-        "m = probe.at('m') + a.sum()\nprint(m)",
+    "view": Surprise(
+        "sharing",
+        (
+            "import probe, careless, numpy as np",
+            "a = np.zeros(4)\nholder = {'view': a[:2]}",
+            "n = probe.at('n') + careless.poke(holder)",
+            "m = probe.at('m') + a.sum()\nprint(m)",
+        ),
     ),
-    "generator of a library": (
-        "import probe, careless, random",
-        "random.seed(3)",
-        "n = probe.at('n') + careless.draw()",
-        "m = probe.at('m') + careless.draw()\nprint(n, m)",
-        "print(random.random())",
+    "generator of a library": Surprise(
+        "generators",
+        (
+            "import probe, careless, random",
+            "random.seed(3)",
+            "n = probe.at('n') + careless.draw()",
+            "m = probe.at('m') + careless.draw()\nprint(n, m)",
+            "print(random.random())",
+        ),
     ),
-    "shared iterator": (
-        "import probe",
-        "g = iter([1, 2, 3])",
-        "n = probe.at('n') + next(g)",
-        "m = probe.at('m') + next(g)",
-        "print(n, m, list(g))",
+    "generator as an argument": Surprise(
+        "comparison",
+        (
+            "import probe, careless, numpy as np",
+            "rng = np.random.default_rng(3)\nholder = {'generator': rng}",
+            "n = probe.at('n') + careless.pull(holder)",
+            "m = probe.at('m') + careless.pull(holder)\nprint(n, m)",
+            "print(rng.random())",
+        ),
     ),
-    "lock": (
-        "import probe, threading",
-        "class Box:\n    def __init__(self): self.lock, self.n = threading.Lock(), probe.at('n')",
-        "b = Box()\nfor i in range(10): b.n += 1",
-        "m = probe.at('m')",
-        "with b.lock: print(b.n + m)",
+    "shared iterator": Surprise(
+        "homes",
+        (
+            "import probe",
+            "def numbers():\n    yield from (1, 2, 3)",
+            "g = numbers()",
+            "n = probe.at('n') + next(g)",
+            "m = probe.at('m') + next(g)",
+            "print(n, m, list(g))",
+        ),
+    ),
+    "lock": Surprise(
+        "homes",
+        (
+            "import probe, threading",
+            LOCK,
+            "b = Box()\nfor i in range(10): b.n += 1",
+            "m = probe.at('m')",
+            "with b.lock: print(b.n + m)",
+        ),
+    ),
+    "settings of a library": Surprise(
+        "settings",
+        (
+            "import probe, careless, decimal",
+            "n = probe.at('n') + careless.shorten()",
+            "m = probe.at('m')\nprint(decimal.Decimal(1) / 3)",
+            "print(n + m, decimal.Decimal(2) / 3)",
+        ),
+    ),
+    "settings that cannot travel": Surprise(
+        "settings",
+        (
+            "import probe, careless, logging",
+            "n = probe.at('n') + careless.tell(10)",
+            "m = probe.at('m')\nprint(logging.getLogger('lab').level)",
+            "print(n + m, logging.getLogger('lab').level)",
+        ),
     ),
 }
 
@@ -85,7 +160,7 @@ SURPRISES = {
 def test_surprise_is_repaired(lab: Lab, name: str, fork: tuple[str, ...]) -> None:
     (lab.library / "careless.py").write_text(LIBRARY)
     lab.table.write_text(json.dumps(WRONG))
-    lab.write(*SURPRISES[name])
+    lab.write(*SURPRISES[name].cells)
     expected = lab.sequential()
     done = lab.run(*fork)
     assert done.code == 0, done.err
@@ -94,10 +169,22 @@ def test_surprise_is_repaired(lab: Lab, name: str, fork: tuple[str, ...]) -> Non
     assert lab.outputs() == expected, again.err
 
 
+@pytest.mark.parametrize("name", SURPRISES)
+def test_run_is_wrong_without_the_mechanism(lab: Lab, name: str) -> None:
+    """So each of these notebooks tests what it is meant to."""
+    (lab.library / "careless.py").write_text(LIBRARY)
+    lab.table.write_text(json.dumps(WRONG))
+    lab.write(*SURPRISES[name].cells)
+    expected = lab.sequential()
+    done = lab.run_without(SURPRISES[name].mechanism)
+    assert done.code in (0, 1), done.err
+    assert lab.outputs() != expected
+
+
 def test_repair_says_what_was_wrong(lab: Lab) -> None:
     (lab.library / "careless.py").write_text(LIBRARY)
     lab.table.write_text(json.dumps(WRONG))
-    lab.write(*SURPRISES["argument"])
+    lab.write(*SURPRISES["argument"].cells)
     for name in "nm":
         lab.gate(name)
     running = lab.start()
