@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
@@ -9,11 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from jup2kub.engine.server.storeapi import StoreApi
+from jup2kub.engine.server.web import Server, Site
 from jup2kub.errors import StoreProblem
 from jup2kub.model.facts import Facts
 from jup2kub.store import BlobRef, Missing, RunKey, Slot, Store
 from jup2kub.store.files import FileStore
+from jup2kub.store.link import Direct, Link
 from jup2kub.store.memory import MemoryStore
+from jup2kub.store.remote import RemoteStore
 
 KEY = RunKey("/home/ada/analysis.ipynb", "c0de", "9a7a")
 MEMO = "m" * 64
@@ -35,8 +40,16 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["files", "memory"])
+@pytest.fixture(params=["files", "memory", "remote"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    if request.param == "remote":
+        with contextlib.closing(FileStore(tmp_path / "store", clock=clock, durable=False)) as behind:
+            server = Server(Site(StoreApi(behind), "secret")).begin()
+            transport = Direct(server.url)
+            yield RemoteStore(Link(transport, "secret", patience=1.0), tmp_path / "agent")
+            transport.close()
+            server.close()
+        return
     made: Store = (
         FileStore(tmp_path / "store", clock=clock, durable=False)
         if request.param == "files"

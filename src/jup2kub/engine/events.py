@@ -35,6 +35,38 @@ class WorkerLeft(Event):
     worker: str
     reason: str = ""
     jitter: float = 0.0
+    kind: str = "infrastructure"
+    """Budget that its attempts are paid from: `memory` or `storage` where the system says that this ended it."""
+
+
+@dataclass(frozen=True)
+class Resumed(Event):
+    """A worker says that it has this attempt under way; whoever gave it out has forgotten."""
+
+    worker: str
+    task: str
+    attempt: int
+    state: str = "RUNNING"
+
+
+@dataclass(frozen=True)
+class Sent(Event):
+    """The main line has sent a task away. A task that had ended without it is offered once more."""
+
+    task: str
+    needs: tuple[str, ...]
+    """Steps that must have ended before; one that did not commit is for the attempt to find out."""
+    turn: int
+    """Grows with every sending of the run: what comes twice, or late, is told by it."""
+    cpu: float = 1.0
+
+
+@dataclass(frozen=True)
+class Withdrawn(Event):
+    """The main line wants the task no more; a commit of it stays."""
+
+    task: str
+    turn: int
 
 
 @dataclass(frozen=True)

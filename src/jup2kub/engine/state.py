@@ -89,6 +89,13 @@ class _Fold:
             self._joined(event)
         elif isinstance(event, ev.WorkerLeft):
             self._left(event)
+        elif isinstance(event, ev.Resumed):
+            self._resumed(event)
+        elif isinstance(event, ev.Sent):
+            self._sent(event)
+        elif isinstance(event, ev.Withdrawn):
+            if event.task in self.tasks and self.tasks[event.task].turn <= event.turn:
+                self._end(event.task, CANCELLED, "the main line wants it no more")
         elif isinstance(event, ev.Heartbeat):
             self._heard(event.worker, event.task, event.attempt)
         elif isinstance(event, ev.Committed):
@@ -135,7 +142,31 @@ class _Fold:
             for attempt in task.attempts:
                 if attempt.worker == event.worker:
                     reason = f"worker {event.worker} is gone" + (f": {event.reason}" if event.reason else "")
-                    self._drop(task.id, attempt.number, INFRASTRUCTURE, reason, event.jitter, LOST)
+                    kind = event.kind if event.kind in KINDS else INFRASTRUCTURE
+                    self._grow(task.id, kind, 0)
+                    self._drop(task.id, attempt.number, kind, reason, event.jitter, LOST)
+
+    def _resumed(self, event: ev.Resumed) -> None:
+        """Take an attempt that is under way as it is: work is not done again because a server was lost."""
+        task = self.tasks.get(event.task)
+        if task is None or task.state in TERMINAL or event.worker not in self.workers:
+            return
+        if self._live(event.task, event.attempt):
+            self._heard(event.worker, event.task, event.attempt)
+            return
+        live = Attempt(event.attempt, event.worker, self.now, self.now, event.state, task.memory)
+        number = max(task.number, event.attempt)
+        self.tasks[task.id] = shown(replace(task, attempts=(*task.attempts, live), number=number, until=0.0))
+
+    def _sent(self, event: ev.Sent) -> None:
+        task = self.tasks.get(event.task)
+        if task is None or task.id == MAIN or event.turn <= task.turn:
+            return
+        if task.state in TERMINAL:
+            task = replace(task, state=PENDING, attempts=(), record="", reason="")
+        needs = tuple(n for n in event.needs if n in self.tasks and n != task.id)
+        self.tasks[task.id] = replace(task, needs=needs, turn=event.turn, cpu=event.cpu)
+        self.passed |= frozenset(task.cells)
 
     def _heard(self, worker: str, task: str, attempt: int) -> None:
         if worker in self.workers:
@@ -169,12 +200,16 @@ class _Fold:
         if event.early and kind == "user" and event.task != MAIN:
             self._to_main(event.task, event.reason or "it raised, and runs once more in order")
             return
-        task = self.tasks[event.task]
-        if kind == MEMORY:
-            self.tasks[task.id] = replace(task, memory=more_memory(task.memory, event.peak, self.config))
-        elif kind == STORAGE:
-            self.tasks[task.id] = replace(task, storage=2 * task.storage)
+        self._grow(event.task, kind, event.peak)
         self._drop(event.task, event.attempt, kind, event.reason, event.jitter, RETRY_WAIT)
+
+    def _grow(self, name: str, kind: str, peak: int) -> None:
+        """Give the next attempt more of what the last one lacked."""
+        task = self.tasks[name]
+        if kind == MEMORY:
+            self.tasks[name] = replace(task, memory=more_memory(task.memory, peak, self.config))
+        elif kind == STORAGE:
+            self.tasks[name] = replace(task, storage=2 * task.storage)
 
     def _mispredicted(self, event: ev.Mispredicted) -> None:
         if 0 <= self.order_from <= event.cell:
@@ -304,7 +339,9 @@ class _Fold:
         if task.state == SUSPECT and task.spent.get(INFRASTRUCTURE, 0) >= self.config.infrastructure:
             return
         held: set[str] = {a.worker for a in task.attempts}
-        for worker in sorted(self.workers.values(), key=lambda w: w.id):
+        main = {a.worker for a in self.tasks[MAIN].attempts}
+        # Beside the main line only where nothing else is free: it will want its processor back.
+        for worker in sorted(self.workers.values(), key=lambda w: (w.id in main, w.id)):
             if worker.id not in held and self._heard_of(worker) and self._fits(worker, task):
                 break
         else:

@@ -73,6 +73,8 @@ class Task:
     record: str = ""
     reason: str = ""
     """Why it is in this state, in words."""
+    turn: int = 0
+    """The latest sending by the main line, where it sends tasks one by one; 0 = none yet."""
 
 
 @dataclass(frozen=True)
@@ -129,6 +131,25 @@ def initial(plan: Plan, config: Config) -> State:
             retries=max([c.retries for c in own if c.retries is not None] or [-1]),
         )
     return State(config, tasks)
+
+
+def by_cell(plan: Plan, config: Config) -> State:
+    """Return the state of a run of `plan` in which every cell is a task of its own, sent away when main has come to it."""
+    state = initial(plan, config)
+    owner = {i: s.id for s in plan.steps if s.kind == "cells" for i in s.cells}
+    steps = {
+        f"cell-{c.index}": replace(
+            state.tasks[owner.get(c.index, MAIN)],
+            id=f"cell-{c.index}",
+            cells=(c.index,),
+            needs=(),
+            after=frozenset({c.index}),
+            timeout=0.0,
+            priority=-float(c.index),
+        )
+        for c in plan.cells
+    }
+    return replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
 
 
 def free(state: State, worker: str) -> tuple[float, int, int]:
