@@ -33,15 +33,18 @@ DEPTH = 12
 DUMPS = json.dumps  # cases may replace the one in the module
 
 
-def describe(value: Any, seen: dict[int, int], depth: int = 0) -> Any:
-    """Return a text-able account of a value that has no addresses in it; sharing shows as back references."""
+def describe(value: Any, seen: dict[int, tuple[int, Any]], depth: int = 0) -> Any:
+    """Return a text-able account of a value that has no addresses in it; sharing shows as back references.
+
+    `seen`: number and object by address; it keeps what is made on the way alive, lest an address serve twice.
+    """
     if value is None or isinstance(value, (bool, int, float, complex, str, bytes, type(Ellipsis))):
         return f"{type(value).__name__}:{value!r}"
     if id(value) in seen:
-        return f"ref:{seen[id(value)]}"
+        return f"ref:{seen[id(value)][0]}"
     if depth > DEPTH:
         return f"deep:{type(value).__qualname__}"
-    seen[id(value)] = len(seen)
+    seen[id(value)] = (len(seen), value)
     inner = lambda v: describe(v, seen, depth + 1)  # noqa: E731
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     if isinstance(value, types.ModuleType):
@@ -133,7 +136,8 @@ def names(shell: Any) -> dict[str, str]:
     own = {
         k: v
         for k, v in shell.user_ns.items()
-        if k not in hidden and not re.fullmatch(r"_|__|___|_i*|_\d+|_i\d+|_dh|_oh|_ih|_exit_code", k)
+        if k not in hidden
+        and not re.fullmatch(r"_|__|___|_i*|_\d+|_i\d+|_dh|_oh|_ih|_exit_code|__warningregistry__", k)
     }
     return {k: digest(v) for k, v in own.items()}
 
@@ -203,7 +207,7 @@ def in_fork(shell: Any, request: dict[str, Any], cells: list[int]) -> Any:
             answer: Any = play(shell, request["cells"], cells)
         except BaseException:
             answer = {"crash": traceback.format_exc()}
-        text = DUMPS(answer).replace(folder, "<folder>")
+        text = re.sub(r"0x[0-9a-f]{6,}", "0x", DUMPS(answer).replace(folder, "<folder>"))
         with os.fdopen(write, "w") as out:
             out.write(text)
         os._exit(0)

@@ -43,7 +43,7 @@ class Comprehensions(Walk):
         self.spend(0.0)
         self.factor = factor
         self.scopes.pop()
-        value = holder(kind, made[-1:])
+        value = holder(kind, [*made[-1:], *(key for key in made[:-1] if key.roots and not key.plain)])
         full = len(generators) == 1 and not generators[0].ifs and self.turns(generators[0].iter)
         plain = Value(value.roots, value.code, None, value.packages, kind, value.atoms, full=full)
         return (

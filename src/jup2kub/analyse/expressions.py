@@ -300,10 +300,12 @@ class Expressions(Comprehensions):
         return self._display("set", node.elts)
 
     def _dict(self, node: ast.Dict) -> Value:
-        for key in node.keys:
-            if key is not None:
-                self.operate(self.expr(key))
-        return self._display("dict", node.values)
+        keys = [self.expr(key) for key in node.keys if key is not None]
+        for key in keys:
+            self.operate(key)
+        made = self._display("dict", node.values)
+        held = [key for key in keys if key.roots and not key.plain]
+        return replace(holder("dict", [made, *held]), full=made.full) if held else made
 
     def _joinedstr(self, node: ast.JoinedStr) -> Value:
         return self._format(node.values)

@@ -11,7 +11,8 @@ from jup2kub.analyse.members import asks_names, code_value, lookup
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, part, union
 
-CATCHES_NAMES = frozenset({"NameError", "Exception", "BaseException", "UnboundLocalError"})
+UNHASHABLE = frozenset({"list", "dict", "set", "ndarray", "frame", "defaultdict"})
+"""Types that cannot be keys of a dictionary."""
 
 
 class Statements(Calls):
@@ -58,8 +59,8 @@ class Statements(Calls):
             self._rebind(node.target.id, kept, label)
             return
         base = self._store_base(node.target)
-        self.load_target(node.target)
-        self._stored(node.target, base, value)
+        key = self.load_target(node.target)
+        self._stored(node.target, base, value, key)
 
     def _sum(self, old: Value, value: Value) -> Value:
         both = old.type == "atom" and value.type == "atom"
@@ -78,9 +79,10 @@ class Statements(Calls):
             return
         self.assign(name, Value(value.roots, value.code, None, value.packages, value.type))
 
-    def load_target(self, node: ast.expr) -> None:
-        if isinstance(node, ast.Subscript):
-            self.expr(node.slice)
+    def load_target(self, node: ast.expr) -> Value:
+        """Evaluate the index of a store; return what may become a key that the container then holds."""
+        key = self.expr(node.slice) if isinstance(node, ast.Subscript) else ATOM
+        return ATOM if key.type in UNHASHABLE else key
 
     def _do_delete(self, node: ast.Delete) -> None:
         for target in node.targets:
@@ -103,9 +105,9 @@ class Statements(Calls):
         elif isinstance(target, ast.Starred):
             self.bind(target.value, holder("list", [value]))
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
-            self.load_target(target)
+            key = self.load_target(target)
             if not self._global_store(target, value):
-                self._stored(target, self._store_base(target), value)
+                self._stored(target, self._store_base(target), value, key)
 
     def _is_definition(self, value: Value) -> bool:
         own = (
@@ -132,8 +134,8 @@ class Statements(Calls):
         assert isinstance(target, (ast.Attribute, ast.Subscript))
         return self.passive(target.value)
 
-    def _stored(self, target: ast.expr, base: Value, value: Value) -> None:
-        """Note an attribute or item store into `base`."""
+    def _stored(self, target: ast.expr, base: Value, value: Value, key: Value = ATOM) -> None:
+        """Note an attribute or item store into `base`, under `key`."""
         self._store_effects(target, base, value)
         self.operate(base)
         if isinstance(target, ast.Attribute):
@@ -156,6 +158,9 @@ class Statements(Calls):
         if not value.atom:
             self.store(base, value)
         self.enrich(target, value)
+        if key.roots and base.type != "list":  # a dictionary holds its keys too
+            self.store(base, key)
+            self.enrich(target, key)
 
     def _run_setter(self, base: Value, name: str, value: Value) -> None:
         """Run the property setter that a store to `base.name` calls."""
