@@ -16,11 +16,13 @@ VCS = "vcs"
 EDITED = "edited"
 CONDA = "conda"
 INSTALLED = "installed"
-CARRIED_KINDS = (EDITABLE, VCS, EDITED, CONDA, INSTALLED)
+UNOWNED = "unowned"
+CARRIED_KINDS = (EDITABLE, VCS, EDITED, CONDA, INSTALLED, UNOWNED)
 """Why a distribution travels as its own files instead of a wheel.
 
 `editable`: its sources lie in a folder; `vcs`: installed from a repository or a local path; `edited`: files differ from
-what its wheel brought; `conda`: conda made it; `installed`: no wheel of it could be had (built from a source archive).
+what its wheel brought; `conda`: conda made it; `installed`: no wheel on the index is what is installed (it was built from
+a source archive, say); `unowned`: a module on the path that no distribution says it owns.
 """
 
 
