@@ -56,7 +56,10 @@ def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
     changed = plain(facts.mutated)
     shared = {n for group in facts.aliases if plain(group) & changed for n in plain(group)}
     ambient = {n for n in facts.mutated if n.startswith("@")}
-    return frozenset((plain(facts.bound | facts.deleted) | changed | shared | ambient) - cell.writes)
+    made = frozenset((plain(facts.bound | facts.deleted) | changed | shared | ambient) - cell.writes)
+    return made | (
+        cell.lifted & facts.mutated
+    )  # every other kernel has them as they were when they were made
 
 
 def unread(cell: CellPlan, facts: Facts, names: Set[str]) -> set[str]:

@@ -169,6 +169,15 @@ class Kernel:
             self.cores(0)
             self.cores = alone
 
+    async def define(
+        self, cell: int, count: int, source: str, lines: Iterable[int], maps: Iterable[Mapping[str, Any]] = ()
+    ) -> list[str]:
+        """Run only the statements of a cell that begin at `lines`; returns the names they define.
+
+        Raises RequestFailed if one of them raises."""
+        fields = {"count": count, "source": source, "lines": sorted(lines), "maps": list(maps)}
+        return list((await self._ask("define", cell=cell, **fields))["names"])
+
     async def load(self, path: str, names: Iterable[str] | None = None) -> list[str]:
         """Bind the values stored in the file at `path` (those of `names` only); returns the names now bound."""
         reply = await self._ask("load", path=path, names=None if names is None else sorted(names))

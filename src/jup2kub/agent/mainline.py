@@ -13,10 +13,11 @@ import time
 from collections.abc import Iterable
 from dataclasses import replace
 
+from jup2kub.agent.apart import define
 from jup2kub.agent.hands import Hands
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
-from jup2kub.agent.kernel import Kernel
+from jup2kub.agent.kernel import Kernel, RequestFailed
 from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
@@ -103,6 +104,7 @@ class MainLine:
         if record is None and past is None and await self._others(cell):
             record = session.known(cell)
         if record is not None:
+            await self._define(cell)
             session.adopt(cell, record, again=past is not None)
             await self._set_pending(cell, record_names(record))
         elif past is not None and not self._outdated(cell):
@@ -115,6 +117,10 @@ class MainLine:
         index = cell.index
         if not self._leaves(cell) and not await self._away(cell):
             return False
+        try:
+            await self._define(cell)
+        except RequestFailed:
+            return False  # it raises here as it does there: in its turn, with what the cell has shown before
         unfinished = frozenset(self.out)
         future = await self.hands.send(self, cell)
         if future is None:
@@ -122,8 +128,15 @@ class MainLine:
         self.surprises.begin(index)
         self.ahead[index], self.out[index] = unfinished, future
         future.add_done_callback(lambda _: self._land(index))
-        await self._set_pending(cell, cell.writes)
+        await self._set_pending(cell, cell.writes - cell.lifted)
         return True
+
+    async def _define(self, cell: CellPlan) -> None:
+        """Make the definitions of a cell that runs elsewhere or has run before."""
+        await self.fetch(cell.lifted_reads)
+        await define(self.session, self.kernel, cell)
+        for name in cell.lifted:
+            self.pending.pop(name, None)
 
     async def _away(self, cell: CellPlan) -> bool:
         """Return whether the cell reads something that cannot leave the kernel of a step.

@@ -7,12 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Callable
+from typing import Callable, Dict, Tuple
 
-from jup2kub.model.plan import Plan
+from jup2kub.model.plan import CellPlan, Plan
 
-Needs = Mapping[int, tuple[tuple[int, str], ...]]
+Needs = Mapping[int, Tuple[Tuple[int, str], ...]]
 """For each cell the versions it reads: (cell that made it, name)."""
+
+
+class PlanNeeds(Dict[int, Tuple[Tuple[int, str], ...]]):
+    """The needs of a plan, with what may be made of a cell without running it."""
+
+    lifted: Mapping[int, CellPlan]
+    """Cells whose definitions are made from their own statements."""
+
 
 SHIPPED_RESOURCES = ("@rng:", "@env", "@cwd", "@sys.path", "@warnings", "@rc:matplotlib", "@options:pandas")
 """Ambient state that can be saved and set again, as a value can."""
@@ -20,10 +28,12 @@ SHIPPED_RESOURCES = ("@rng:", "@env", "@cwd", "@sys.path", "@warnings", "@rc:mat
 
 @dataclass(frozen=True)
 class Op:
-    """One act of making a namespace: `names` to load as `cell` left them, or none: replay `cell`."""
+    """One act of making a namespace: `names` to load as `cell` left them (or to `define`), or none: replay `cell`."""
 
     cell: int
     names: frozenset[str] = frozenset()
+    define: bool = False
+    """Nothing is loaded: the definitions `names` are made from their own statements in the cell."""
 
     @property
     def replay(self) -> bool:
@@ -35,7 +45,7 @@ FENCES = ("J2K150", "J2K151")
 """Rules of edges that stand for everything: the source may have made, or the target may read, whatever there is."""
 
 
-def needs(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:
+def needs(plan: Plan) -> PlanNeeds:
     """Return which versions each cell reads: of every name the last one before it. Files are in the folder.
 
     The edges of a plan tell who is ordered, with one reason for a pair of cells; here every name counts.
@@ -50,7 +60,9 @@ def needs(plan: Plan) -> dict[int, tuple[tuple[int, str], ...]]:
         if read:
             found.setdefault(cell.index, set()).update(read)
         last.update(dict.fromkeys(cell.writes, cell.index))
-    return {cell: tuple(sorted(pairs)) for cell, pairs in found.items()}
+    result = PlanNeeds({cell: tuple(sorted(pairs)) for cell, pairs in found.items()})
+    result.lifted = {cell.index: cell for cell in plan.cells if cell.lifted}
+    return result
 
 
 def shippable(name: str) -> bool:
@@ -72,28 +84,38 @@ def recipe(
     version refers to; they are replayed, for definitions travel as source. `has(cell, name)`: that version is in the
     kernel already.
     """
+    lifted = needs.lifted if isinstance(needs, PlanNeeds) else {}
     loads: dict[int, set[str]] = {}
     replays: set[int] = set()
-    todo = list(targets)
-    seen: set[int] = set()
+    defines: set[int] = set()
+    todo = [(target, False) for target in targets]
+    seen: set[tuple[int, bool]] = set()
     while todo:
-        reader = todo.pop()
-        if reader in seen:
+        reader, only_defines = todo.pop()
+        if (reader, only_defines) in seen:
             continue
-        seen.add(reader)
+        seen.add((reader, only_defines))
         for producer, name in needs.get(reader, ()):
-            if has(producer, name):
+            if has(producer, name) or (only_defines and name not in lifted[reader].lifted_reads):
                 continue
-            if available(producer, name):
-                loads.setdefault(producer, set()).add(name)
-                again = set(refers(producer, name))
-            else:
+            again: set[int] = set()
+            if producer in lifted and name in lifted[producer].lifted:
                 again = {producer}
-            todo += again - replays
-            replays |= again
+            elif available(producer, name):
+                loads.setdefault(producer, set()).add(name)
+                again = {
+                    c for c in refers(producer, name) if not (c in lifted and has(c, min(lifted[c].lifted)))
+                }
+            else:
+                replays.add(producer)
+                todo.append((producer, False))
+            defines |= again & lifted.keys()
+            replays |= again - lifted.keys()
+            todo += [(cell, cell in lifted) for cell in again]
     ops = [Op(cell) for cell in replays]
+    ops += [Op(cell, lifted[cell].lifted, define=True) for cell in defines - replays]
     ops += [Op(cell, frozenset(names)) for cell, names in loads.items() if cell not in replays]
-    return tuple(sorted(ops, key=lambda op: op.cell))
+    return tuple(sorted(ops, key=lambda op: (op.cell, not op.define)))
 
 
 def adoptable(read_later: frozenset[str]) -> bool:

@@ -104,6 +104,12 @@ class Session:
         self.collected: dict[str, Any] = {}
         self.left_files: dict[str, str | None] = {}
         """Digests of the files that were written, as the run left them."""
+        self.generations: dict[int, int] = {}
+        """Generations of the slots that cells are to be committed to, where somebody else has chosen them."""
+        self.fence: Callable[[], None] = lambda: None
+        """Called before each cell of the main line; raises Interrupted where another main line has taken over."""
+        self.see: Callable[[], set[str]] = set
+        """Returns the files found changed after a cell, where it runs alone in a folder of its own."""
         self.untrusted: set[int] = set()
         """Cells whose earlier commits in this run rest on a broken assumption."""
         self.use(plan, profile_keys)
@@ -179,6 +185,9 @@ class Session:
         them too. A generator that no cell has seeded carries no promise.
         """
         facts = replace(result.facts, raised=result.status != "ok", seconds=result.seconds)
+        unseen = self.see() - set(facts.files_written)
+        if unseen:
+            facts = replace(facts, files_written=(*facts.files_written, *sorted(unseen)))
         loose = (
             {n for n in facts.mutated if n.startswith("@rng:")} - result.seeded - self.made_before(cell.index)
         )
@@ -232,6 +241,7 @@ class Session:
 
         Raises Interrupted (J2K602) if an earlier attempt of this run may have acted already.
         """
+        self.fence()
         if not cell.effects & ACTS:
             return
         run, index = self.terms.run, cell.index
@@ -285,8 +295,9 @@ class Session:
             return False
         if not still(record["observed"], self.terms.project, self.terms.environ):
             return False
-        loadable = [v for v in record["values"] if cell.index not in v["cells"]]
+        loadable = [v for v in record["values"] if cell.lifted or cell.index not in v["cells"]]
         saved = {n for v in loadable for n in v["names"]} | set(record["deleted"])
+        saved |= cell.lifted - set(record["facts"]["mutated"])
         return self.read_later[cell.index] <= saved
 
     def adopt(self, cell: CellPlan, record: Record, again: bool = False) -> None:
@@ -357,7 +368,8 @@ class Session:
             "observed": observed,
             "committed": time.time(),
         }
-        slot = self.store.next_generation(self.slot(cell.index))
+        slot, chosen = self.slot(cell.index), self.generations.get(cell.index)
+        slot = self.store.next_generation(slot) if chosen is None else replace(slot, generation=chosen)
         won, winner = self.store.commit(slot, record)
         if won:
             for key in record["keys"]:

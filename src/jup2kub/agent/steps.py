@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Callable, Union
 
+from jup2kub.agent.apart import as_whole, define
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.recipe import Op, shippable
@@ -114,6 +115,8 @@ async def prepare(session: Session, kernel: Kernel, ops: tuple[Op, ...]) -> None
                 restore(undo)  # its files are there already, and perhaps later ones over them
             if result.status != "ok" and not session.cells[op.cell].may_raise:
                 raise ReplayFailed(op.cell, result)
+        elif op.define:
+            await define(session, kernel, session.cells[op.cell])
         else:
             await load(session, kernel, op.cell, op.names)
 
@@ -167,6 +170,12 @@ async def execute(
 
     `cores`: who lends cores for the iterations of its loops; None = they run in place.
     """
+    split = bool(cell.lifted) and not silent
+    if split:
+        try:
+            await define(session, kernel, cell)
+        except RequestFailed:
+            split = False  # it raises again where it stands in the cell, after what the cell shows before
     request = RunCell(
         cell=cell.index,
         count=session.counts[cell.index],
@@ -180,9 +189,11 @@ async def execute(
         workers=session.terms.workers if cores is not None else 1,
         map_settings=session.map_settings(cell) if cores is not None else {},
         inputs={session.counts[i]: session.sources[i] for i in session.cells if i < cell.index},
+        apart=cell.lifted_lines if split else (),
     )
     with kernel.lent(cores):
-        return await _within(kernel, request, cell)
+        result = await _within(kernel, request, cell)
+    return as_whole(cell, result) if split else result
 
 
 async def _within(kernel: Kernel, request: RunCell, cell: CellPlan) -> CellResult:
@@ -259,7 +270,7 @@ def told_error(error: Mapping[str, Any]) -> CellError:
 def to_save(cell: CellPlan, facts: Facts) -> list[str]:
     """Return the names whose versions the cell made, as planned and as seen."""
     made = cell.writes | facts.bound | facts.mutated
-    names = plain(made) - facts.deleted
+    names = plain(made) - facts.deleted - (cell.lifted - facts.mutated)
     return sorted(names) + sorted(n for n in made if n.startswith("@") and shippable(n) and n[:5] != "@file")
 
 
@@ -299,7 +310,7 @@ class Attempt:
         except Elsewhere:
             reason = "it needs values that live in two kernels"
             return Mispredicted(cell.index, reason, Facts(mispredicted=True))
-        except (ReplayFailed, Unloadable) as failure:
+        except (ReplayFailed, Unloadable, RequestFailed) as failure:
             return Lost(str(failure), "died")
         except asyncio.CancelledError:
             if kernel is not None:
@@ -338,7 +349,7 @@ class Attempt:
         extra = beyond(cell, facts)
         names = sorted({*to_save(cell, facts), *(extra - facts.deleted)})
         saved, stuck = await save(session, kernel, names, known=known, apart=cell.definitions)
-        own = {n for v in saved if cell.index in v["cells"] for n in v["names"]}
+        own = {n for v in saved if cell.index in v["cells"] and not cell.lifted for n in v["names"]}
         stuck = {**dict.fromkeys(own, "it is a definition of the cell itself"), **stuck}
         facts = replace(
             facts,

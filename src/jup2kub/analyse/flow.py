@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from jup2kub.analyse import keys, observed
+from jup2kub.analyse import keys, lifting, observed
 from jup2kub.analyse.annotations import Annotations, load
 from jup2kub.analyse.cell import Cell as CellWalk
 from jup2kub.analyse.cell import last_value, surely_something
@@ -48,7 +48,7 @@ def analyse(
     history = keys.History()
     for cell in notebook.code:
         record, tree = _walk(world, cell, to_python or (lambda text: text))
-        flow = _flow(world, cell, record, tree is None)
+        flow = _lift(world, cell, _flow(world, cell, record, tree is None))
         key = history.add(cell, tree, flow.definitions)
         if key in facts_of:
             flow = observed.apply(world, flow, record, facts_of[key])
@@ -145,6 +145,17 @@ def _flow(world: World, cell: Cell, record: Record, unparsed: bool) -> CellFlow:
         loops=heavy,
         weight=record.weight,
     )
+
+
+def _lift(world: World, cell: Cell, flow: CellFlow) -> CellFlow:
+    """Note which definitions of a cell may be made before the rest of it runs."""
+    if not flow.definitions or flow.barrier or flow.unparsed or cell.may_raise:
+        return flow
+    tops = {name.partition(".")[0] for name in world.modules}
+    found = lifting.find(cell.python, world.space("").env, world.tables, tops, flow.reads)
+    if found is None or not found.names <= flow.definitions:
+        return flow
+    return replace(flow, lifted=found.names, lifted_lines=found.lines, lifted_reads=found.reads & flow.reads)
 
 
 def _generators(world: World, record: Record) -> None:

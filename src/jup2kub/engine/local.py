@@ -306,7 +306,10 @@ class LocalHands:
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers)
             whole = (
-                replace(o, names=session.mates(o.cell, o.names, cell.index)) if o.names else o for o in ops
+                replace(o, names=session.mates(o.cell, o.names, cell.index))
+                if o.names and not o.define
+                else o
+                for o in ops
             )
             await prepare(session, kernel, tuple(whole))
         except BaseException:
@@ -340,7 +343,8 @@ class LocalHands:
             if stuck:
                 return None
             session.hold(producer, saved)
-        inputs += [line.out[op.cell] for op in ops if op.cell in line.out and line.out[op.cell] not in inputs]
+        made = [line.out[op.cell] for op in ops if op.cell in line.out and not op.define]
+        inputs += [future for future in made if future not in inputs]
         return lambda: self._replayed(cell)
 
     async def stop(self) -> None:

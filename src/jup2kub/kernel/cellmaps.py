@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from . import forks, maps
@@ -90,7 +91,7 @@ class CellMaps:
 
     def begin(self, request: Request) -> None:
         """Prepare for the cell of `request`. A map may sit in a function whose cell ran before."""
-        host, loops = self._host, request.get("maps") or ()
+        host = self._host
         self._pid = os.getpid()
         settings = maps.MapSettings(
             workers=request.get("workers", 1),
@@ -106,7 +107,12 @@ class CellMaps:
         if settings.only is not None:
             host.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
         maps.install(host.shell.namespace, settings)
-        host.tap.rewrite = functools.partial(rewrite, specs=loops) if loops else None
+        host.tap.rewrite = self.rewriting(request)
+
+    def rewriting(self, request: Request) -> Callable[[Any], Any] | None:
+        """Return what puts the engine under the loops of a cell; None = it has none."""
+        loops = request.get("maps") or ()
+        return functools.partial(rewrite, specs=loops) if loops else None
 
     def end(self, facts: dict[str, Any]) -> list[dict[str, Any]]:
         """Add to the facts of the cell how long its loops took, and return what children did."""

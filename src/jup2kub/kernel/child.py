@@ -22,7 +22,7 @@ from typing import Any
 import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
-from . import ambient, failure, forks, leaving, maps, prints, values
+from . import ambient, failure, forks, leaving, lifting, maps, prints, values
 from .cellmaps import CellMaps
 from .definitions import Definitions
 from .files import Files
@@ -57,6 +57,8 @@ class Child:
         self.definitions = Definitions()
         self.seeds = ambient.Seeds()
         self.tap = Tap()
+        self.said: dict[int, list[tuple[str, str]]] = {}
+        """What definitions wrote that were made before the rest of their cell: it belongs to the cell's outputs."""
         self.maps = CellMaps(self)
         self.files: Files
         self.marks: Marks
@@ -158,6 +160,9 @@ class Child:
         self.maps.begin(request)
         shell.call(lambda: self.observer.begin(namespace, request))
         inputs = {int(number): source for number, source in request.get("inputs", {}).items()}
+        self.tap.apart = frozenset(request.get("apart", ()))
+        for name, text in self.said.pop(self.cell, ()) if self.tap.apart else ():
+            getattr(sys, name).write(text)
         outcome = shell.run(request["source"], request["count"], inputs)
         if outcome.get("ename") == maps.LeaveCell.__name__:
             outcome = {"status": "ok"}
@@ -165,6 +170,13 @@ class Child:
         raised = outcome["status"] != "ok"
         facts = shell.call(lambda: self.observer.end(namespace, raised, shell.pending))
         mapped = self.maps.end(facts)
+        if self.tap.apart:
+            made = self.definitions.of_cell(self.cell)
+            again = {
+                n for n, obj in made.items() if namespace.get(n) is not obj or self.definitions.changed(obj)
+            }
+            facts["mutated"] = sorted(again.union(facts.get("mutated", ())))
+            self.tap.apart = frozenset()
         self.definitions.learn(namespace, facts["bound"], self.cell)
         error: dict[str, Any] | None = None
         if raised:
@@ -181,6 +193,19 @@ class Child:
             "maps": mapped,
             "mark": mark,
         }
+
+    def do_define(self, request: Request, fds: list[int]) -> Reply:
+        """Run only the statements of a cell that begin at `lines`: definitions. Replies the names they define."""
+        cell, source, count = request["cell"], request["source"], request["count"]
+        said: list[tuple[str, str]] = []
+        with self.files.deaf(), lifting.overheard(said):
+            rewriting = self.maps.rewriting(request)
+            names = self.shell.call(
+                lambda: lifting.define(self.shell.ip, source, count, request["lines"], rewriting)
+            )
+        self.said.setdefault(cell, []).extend(said)
+        self.definitions.learn(self.shell.namespace, names, cell)
+        return {"names": names}
 
     def do_load(self, request: Request, fds: list[int]) -> Reply:
         """Bind the values of a file; names that start with ``@`` are resources."""

@@ -39,6 +39,8 @@ class Definitions:
         self._objects: dict[Key, Any] = {}
         self._keys: dict[int, Key] = {}
         self._states: dict[int, Any] = {}
+        self._former: list[Any] = []
+        """Objects of statements that ran again: they keep their names, and nothing else may get their ids."""
 
     def learn(self, namespace: dict[str, Any], names: Iterable[str], cell: int) -> None:
         """Record what the cell with this index has defined under `names`; `namespace` is the notebook's."""
@@ -54,6 +56,9 @@ class Definitions:
         known = self._keys.get(id(obj))
         if known is not None and known != (path, cell):
             return  # another name of an earlier definition
+        before = self._objects.get((path, cell))
+        if before is not None and before is not obj:
+            self._former.append(before)
         self._objects[(path, cell)] = obj
         self._keys[id(obj)] = (path, cell)
         self._states[id(obj)] = self._state(obj)
@@ -70,6 +75,10 @@ class Definitions:
             return self._objects[(name, cell)]
         except KeyError:
             raise LookupError(f"{name}, defined in cell {cell}, is not known in this kernel") from None
+
+    def of_cell(self, cell: int) -> dict[str, Any]:
+        """Return what the cell was last known to define, by the name of the notebook's variable."""
+        return {name: obj for (name, at), obj in self._objects.items() if at == cell and "." not in name}
 
     def changed(self, obj: Any) -> str | None:
         """Return why a learned definition is no longer what its cell made; None if it still is."""

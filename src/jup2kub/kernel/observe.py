@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, forks, prints
+from . import ambient, forks, lifting, prints
 from .files import Files
 
 SHARE = 0.025
@@ -88,12 +88,15 @@ class Tap(ast.NodeTransformer):
     def __init__(self) -> None:
         self.stores: set[str] = set()
         self.rewrite: Callable[[Any], Any] | None = None
+        self.apart: frozenset[int] = frozenset()
+        """First lines of definitions that have been made already."""
 
     def visit(self, node: Any) -> Any:
         """Take down which names the tree stores to, and return it, rewritten if the cell has map loops."""
         for part in ast.walk(node):
             if isinstance(part, ast.Name) and isinstance(part.ctx, (ast.Store, ast.Del)):
                 self.stores.add(part.id)
+        node = lifting.without(node, self.apart)
         return self.rewrite(node) if self.rewrite is not None else node
 
 

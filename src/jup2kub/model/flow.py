@@ -52,6 +52,12 @@ class CellFlow:
     """It loops, or calls notebook functions that loop, or fits a model: presumed heavy."""
     weight: float = 0.0
     """Presumed seconds of work from the text, for ranking only; 0 = trivial."""
+    lifted: Names = NONE
+    """Those of `definitions` that their own statements make, free of effects: these may run before the rest of the cell."""
+    lifted_lines: Tuple[int, ...] = ()
+    """First lines of these statements and of the imports that they need, in the text after transformation, from 1."""
+    lifted_reads: Names = NONE
+    """Names of earlier cells that these statements read when they run; each is also in `reads`."""
 
     @property
     def writes(self) -> Names:

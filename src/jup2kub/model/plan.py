@@ -89,6 +89,12 @@ class CellPlan:
     cache: Optional[bool] = None
     key: str = ""
     """Digest of the cell's own source and of the definitions it may call: its profile key without occurrence."""
+    lifted: Names = frozenset()
+    """Definitions that every kernel makes from their own statements, before or without the rest of the cell."""
+    lifted_lines: Tuple[int, ...] = ()
+    """First lines of these statements, in the cell's source after transformation, from 1."""
+    lifted_reads: Names = frozenset()
+    """What these statements read of the versions before the cell."""
 
     @property
     def writes(self) -> Names:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import digest
@@ -15,7 +16,7 @@ from jup2kub.model.plan import PLAN_VERSION, CellEdge, CellPlan, Decision, MapLo
 
 from .cost import Costs
 from .edges import step_edges
-from .law import flow_names, travels, waits
+from .law import flow_names, listed, travels, waits
 from .partition import Partition, Unit, partition
 from .presume import Sheet, sheet
 from .slices import Slice
@@ -165,6 +166,8 @@ def _outputs(facts: Sheet, cells: tuple[int, ...]) -> tuple[Names, ...]:
     for i in cells:
         flow = facts.flows[i]
         for name in sorted(flow.writes):
+            if name in flow.lifted and i in facts.split:
+                continue
             if not name.startswith("@") or (
                 travels(name) and name != "@out" and not name.startswith("@file:")
             ):
@@ -257,15 +260,38 @@ def _cell(
         gpu=options.gpu,
         cache=options.cache,
         key=keys.get(index, "").split("#")[0],
+        **_lifted(facts, index),
     )
 
 
+def _split_off(facts: Sheet, gone: set[int]) -> tuple[Decision, ...]:
+    """Return for every step's cell that defines something how its readers come by the definitions."""
+    found = []
+    for i in sorted(gone & facts.split):
+        names = listed(sorted(facts.flows[i].lifted))
+        text = f"cell {i} defines {names}: every kernel makes that from its own lines, before the rest of the cell runs"
+        found.append(Decision("J2K322", (i,), text))
+    return tuple(found)
+
+
+def _lifted(facts: Sheet, index: int) -> dict[str, Any]:
+    """Return which definitions are split off from the cell: all, or none."""
+    flow = facts.flows[index]
+    if index not in facts.split:
+        return {}
+    return {
+        "lifted": flow.lifted,
+        "lifted_lines": flow.lifted_lines,
+        "lifted_reads": flow.lifted_reads,
+    }
+
+
 def _kept(parts: Partition, gone: set[int], serial: bool) -> tuple[Decision, ...]:
-    """Return for every cell of the main line why it is there."""
+    """Return for every cell of the main line why it is there, and what of the others every kernel does itself."""
     if serial:
         return ()
     heavy = [i for i in parts.sheet.order if parts.sheet.estimates[i].heavy]
-    found = []
+    found = list(_split_off(parts.sheet, gone))
     for i in parts.sheet.order:
         if i in gone:
             continue

@@ -44,13 +44,15 @@ def _whole(plan: Plan) -> str:
 def _steps(plan: Plan, notebook: Notebook) -> str:
     if not plan.steps:
         return ""
-    return "Steps: work that leaves the main line\n" + "\n".join(_step(s, notebook) for s in plan.steps)
+    told = "\n".join(_step(s, notebook, plan.decisions) for s in plan.steps)
+    return "Steps: work that leaves the main line\n" + told
 
 
-def _step(step: Step, notebook: Notebook) -> str:
+def _step(step: Step, notebook: Notebook, decisions: Sequence[Decision]) -> str:
     lines = [f"  {step.id}"]
     lines += [f"    cell {i}: {title(notebook, i)}" for i in step.cells]
     lines.append(f"    why: {step.reason}")
+    lines += [f"    {d.text}" for d in decisions if d.rule == "J2K322" and d.cells[0] in step.cells]
     if step.replays:
         lines.append(f"    in a kernel of its own it first repeats the quick cells {_numbers(step.replays)}")
     if step.loads:

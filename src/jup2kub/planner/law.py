@@ -69,12 +69,12 @@ def waits(sheet: Sheet, index: int, pending: frozenset[str]) -> str | None:
     facts = sheet.facts.get(index)
     written = flow.file_writes or (facts.files_written if facts else ())
     if written:
-        return "it writes " + ("files" if "*" in written else _listed(written))
+        return "it writes " + ("files" if "*" in written else listed(written))
     guarded = flow.guarded & pending
     if guarded:
-        return f"it would hide that {_listed(sorted(guarded))} is not there yet"
+        return f"it would hide that {listed(sorted(guarded))} is not there yet"
     if flow.opaque:
-        return f"it calls {_listed(flow.opaque)}, and what that reads cannot be told from the text"
+        return f"it calls {listed(flow.opaque)}, and what that reads cannot be told from the text"
     return None
 
 
@@ -111,7 +111,7 @@ def _state(sheet: Sheet, index: int) -> Decision | None:
         return _no(
             "J2K304",
             index,
-            f"may change the state of {_listed(resource(r) for r in stuck)}, which cannot be carried to another kernel",
+            f"may change the state of {listed(resource(r) for r in stuck)}, which cannot be carried to another kernel",
             "put the configuring statement into a cell of its own, before the heavy work",
         )
     if "@out" in flow.reads:
@@ -134,7 +134,7 @@ def _values(sheet: Sheet, index: int, costs: Costs) -> Decision | None:
         return _no(
             "J2K307",
             index,
-            f"defines {_listed(sorted(functions))}, which every kernel must make from its text",
+            f"defines {listed(sorted(functions))}, which cannot be made apart from the rest of the cell",
             "put functions and classes into a cell of their own",
         )
     if facts and facts.unshippable:
@@ -186,7 +186,8 @@ def resource(name: str) -> str:
     return f"`{name}`" if not name.startswith("@") else name[1:]
 
 
-def _listed(names: Iterable[str]) -> str:
+def listed(names: Iterable[str]) -> str:
+    """Return a few of the names, marked as such, as text."""
     shown = [n if " " in n else f"`{n}`" for n in names]
     more = f" and {len(shown) - 3} more" if len(shown) > 3 else ""
     return ", ".join(shown[:3]) + more

@@ -49,7 +49,9 @@ class Sheet:
     before: Mapping[int, frozenset[int]]
     """Sources of the cell edges of each cell."""
     functions: Mapping[int, frozenset[str]] = field(default_factory=dict)
-    """Of heavy cells: the names they bind to functions, classes and the like; imports do not count."""
+    """The names that cells bind to functions, classes and the like, imports do not count; cells in `split` are left out."""
+    split: frozenset[int] = frozenset()
+    """Cells whose definitions, all of them, are made before the rest runs; the cell was not seen to change them."""
 
 
 def sheet(
@@ -71,9 +73,17 @@ def sheet(
         estimates[i] = _estimate(flows[i], facts.get(i), sizes, costs)
         _remember(sizes, flows[i], facts.get(i))
     functions = {i: _functions(cells[i], flows[i]) for i in order if flows[i].definitions}
-    return Sheet(
-        order, cells, flows, facts, estimates, {i: frozenset(s) for i, s in before.items()}, functions
-    )
+    split = frozenset(i for i, names in functions.items() if _splits(flows[i], names, facts.get(i)))
+    kept = {i: names for i, names in functions.items() if i not in split}
+    edges = {i: frozenset(s) for i, s in before.items()}
+    return Sheet(order, cells, flows, facts, estimates, edges, kept, split)
+
+
+def _splits(flow: CellFlow, functions: frozenset[str], facts: Facts | None) -> bool:
+    """Whether all definitions of a cell, which does more than defining, can be made before the rest of it."""
+    changed = facts.mutated if facts else frozenset()
+    more = flow.loops or not {n for n in flow.writes if n[0] != "@"} <= flow.definitions
+    return bool(functions) and more and functions <= flow.lifted and not functions & changed
 
 
 def _unknown(index: int) -> CellFlow:

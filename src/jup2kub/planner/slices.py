@@ -6,6 +6,8 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from jup2kub.model.flow import NONE
+
 from .law import travels
 from .presume import Sheet
 
@@ -76,6 +78,11 @@ class _Search:
             producer = self.slicer.last_writer(name, at)
             if producer is None or producer in self.own or name.startswith("@file:") or name == "@out":
                 continue
+            if name in self._split(producer):
+                fresh = {(n, producer) for n in self.slicer.sheet.flows[producer].lifted_reads} - seen
+                seen |= fresh
+                todo.extend(fresh)
+                continue
             if self._replayable(producer):
                 if producer not in self.replays:
                     self.replays.add(producer)
@@ -91,6 +98,11 @@ class _Search:
             return flow.reads
         # What an unresolved call reads may be anything that exists by then.
         return flow.reads | {n for n, w in self.slicer.writers.items() if w[0] < index}
+
+    def _split(self, index: int) -> frozenset[str]:
+        """Return the definitions that every kernel makes from their own statements."""
+        sheet = self.slicer.sheet
+        return sheet.flows[index].lifted if index in sheet.split else NONE
 
     def _replayable(self, index: int) -> bool:
         return self.slicer.sheet.estimates[index].repeatable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from jup2kub.agent.recipe import Op, adoptable, needs, recipe, shippable
@@ -65,3 +67,23 @@ def test_what_the_kernel_has_is_left_alone() -> None:
 def test_what_can_be_stored(name: str, can: bool) -> None:
     assert shippable(name) is can
     assert adoptable(frozenset({name, "@file:x"})) is can
+
+
+def split_plan() -> Plan:
+    heavy = cell(2, "n g", "x f", definitions="f")
+    heavy = replace(heavy, lifted=frozenset("f"), lifted_lines=(1,), lifted_reads=frozenset("n"))
+    return plan(cell(0, defines="n"), cell(1, defines="g"), heavy, cell(3, "f"), cell(4, "f x"))
+
+
+def test_a_definition_is_made_from_its_own_lines_with_only_what_these_read() -> None:
+    reads = needs(split_plan())
+    assert recipe([3], reads, lambda c, n: False) == (Op(0), Op(2, frozenset("f"), define=True))
+
+
+def test_a_value_that_refers_to_definitions_of_its_own_cell_is_loaded_after_them() -> None:
+    acts = recipe([4], needs(split_plan()), lambda c, n: n == "x", lambda c, n: [2])
+    assert acts == (Op(0), Op(2, frozenset("f"), define=True), Op(2, frozenset("x")))
+
+
+def test_a_cell_that_is_replayed_whole_makes_its_definitions_itself() -> None:
+    assert recipe([4], needs(split_plan()), lambda c, n: False) == (Op(0), Op(1), Op(2))
