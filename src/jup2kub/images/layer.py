@@ -6,7 +6,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -127,3 +127,18 @@ def write(blobs: Blobs, entries: Iterable[Entry], kind: str, title: str = "") ->
                 add(archive, entry)
         diff_id = tee.finish()
     return Layer(Blob(sink.digest, sink.size), diff_id, kind, tee.size, title, laid(listed))
+
+
+def copy(blobs: Blobs, stream: IO[bytes], kind: str, title: str) -> Layer:
+    """Keep a tar as a layer, byte for byte; its ground is not known yet."""
+    with blobs.writing() as sink:
+        tee = _Tee(sink, kind)
+        while piece := stream.read(CHUNK):
+            tee.write(piece)
+        diff_id = tee.finish()
+    return Layer(Blob(sink.digest, sink.size), diff_id, kind, tee.size, title)
+
+
+def with_ground(layer: Layer, ground: Ground) -> Layer:
+    """Return the layer with what it lays."""
+    return replace(layer, ground=ground)

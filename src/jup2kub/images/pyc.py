@@ -54,6 +54,11 @@ def cached_path(path: str, tag: str) -> str:
     return posixpath.join(head, "__pycache__", f"{name.removesuffix('.py')}.{tag}.pyc")
 
 
+def is_worth(path: str) -> bool:
+    """Whether a source is compiled ahead: nobody's start waits for a package's own tests, half of its text."""
+    return not {"test", "tests", "idlelib", "lib2to3"} & set(path.split("/")[:-1])
+
+
 def shares(sources: Iterable[Source]) -> Iterator[list[Source]]:
     """Cut the sources into shares of about `SHARE` bytes, in their order."""
     share: list[Source] = []

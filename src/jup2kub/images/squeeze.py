@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from typing import Any, Protocol
+from typing import IO, Any, Protocol, cast
 
 try:
     import zstandard
@@ -64,6 +64,13 @@ def compressor(kind: str) -> Compressor:
         made: Any = zstandard.ZstdCompressor(level=ZSTD_LEVEL, threads=2)
         return made.compressobj()  # type: ignore[no-any-return]
     raise ValueError(f"no compression {kind!r}")
+
+
+def zstd_reader(packed: IO[bytes]) -> IO[bytes] | None:
+    """Return what a file compressed by zstd holds; None = this machine cannot read it."""
+    if zstandard is None:
+        return None
+    return cast(IO[bytes], zstandard.ZstdDecompressor().stream_reader(packed, read_across_frames=True))
 
 
 def media_type(kind: str) -> str:

@@ -177,6 +177,7 @@ def bytecode(found: list[Entry], home: Home, python: str) -> list[Entry]:
         if e.content is not None
         and e.path.endswith(".py")
         and e.path.startswith(clean(home.prefix) + "/lib/")
+        and pyc.is_worth(e.path)
     ]
     done = pyc.compile_all(sources, python)
     return [file(pyc.cached_path(path, home.tag), data) for path, data in done.items()]

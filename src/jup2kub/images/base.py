@@ -1,0 +1,190 @@
+"""What an image stands on: layers of a root file system, and one layer that completes them.
+
+A base is a registry image by its digest, a tar, or packages of Debian. Packages that are only unpacked, and bases made
+for other purposes, lack what their scripts would have made: users, the bundle of certificates, the loader's cache,
+bytecode. The completing layer has it.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from jup2kub.images import elf, layer, ldcache, pyc, rootfs
+from jup2kub.images.blobs import Blobs
+from jup2kub.images.layer import Layer
+from jup2kub.images.rootfs import Look
+from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
+from jup2kub.kit.canon import digest
+
+VERSION = 1
+"""Of this module's work: a higher one makes layers anew."""
+USER = "j2k"
+UID = 1000
+HOME = "home/j2k"
+PASSWD = f"{USER}:x:{UID}:{UID}::/{HOME}:/bin/sh\n"
+GROUP = f"{USER}:x:{UID}:\n"
+BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+MOZILLA = "usr/share/ca-certificates/mozilla/"
+LOADER_CACHE = "etc/ld.so.cache"
+ALTERNATIVES = {"usr/bin/awk": "mawk", "usr/bin/which": "which.debianutils", "usr/bin/pager": "more"}
+"""Names that packages' scripts make, and what they stand for."""
+ETC = {
+    "etc/hosts": "127.0.0.1\tlocalhost\n::1\tlocalhost\n",
+    "etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+}
+DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+PYTHONS = ("usr/bin", "usr/local/bin", "opt/conda/bin")
+LIBRARY = re.compile(r"\.so(\.[\w.]+)?$")
+
+
+@dataclass(frozen=True)
+class Base:
+    """A root file system, complete."""
+
+    layers: tuple[Layer, ...]
+    """The lowest first; the last completes the others."""
+    origin: str
+    """In words: `debian bookworm`, `image python:3.12-slim@sha256:…`."""
+    python: str = ""
+    """Path of its interpreter of the wanted version, from the root; empty = it has none."""
+    packages: tuple[tuple[str, str, str], ...] = ()
+    """Debian packages: name, version, architecture; empty = not known."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    architecture: str = "amd64"
+
+    @property
+    def ground(self) -> Ground:
+        """Folders and links of all layers."""
+        return sum((x.ground for x in self.layers), Ground())
+
+    @property
+    def digest(self) -> str:
+        """Identity of what it was made of."""
+        return digest([x.diff_id for x in self.layers])
+
+
+def complete(
+    blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind: str
+) -> tuple[Layer | None, str]:
+    """Return the layer that completes `below`, and the path of the interpreter of version `minor` in them.
+
+    `python`: an interpreter of this machine of that version, which compiles; None as layer = nothing is missing.
+    """
+    key = digest(["complete", VERSION, [x.diff_id for x in below], minor, kind, python])
+    known = blobs.record(key)
+    if known is not None:
+        made = layer.from_record(known["layer"]) if known["layer"] else None
+        if made is None or blobs.has(made.blob):
+            return made, str(known["python"])
+    seen = rootfs.look([blobs.path(x.blob.digest) for x in below], _wanted(minor))
+    found = next((p for p in (f"{d}/python{minor}" for d in PYTHONS) if seen.has(p)), "")
+    entries = [*_users(seen), *_places(seen), *_names(seen), *_certificates(seen), *_loader(seen)]
+    if found:
+        entries += _bytecode(seen, found, minor, python)
+    made = layer.write(blobs, settle(entries, seen.ground), kind, "what the base lacks") if entries else None
+    blobs.remember(key, {"layer": made.to_record() if made else None, "python": found and f"/{found}"})
+    return made, found and f"/{found}"
+
+
+def _wanted(minor: str) -> Callable[[str], bool]:
+    """Return what tells which files' contents are needed."""
+    stdlib = re.compile(rf"(^|/)lib/python{re.escape(minor)}/.*\.py$")
+
+    def wanted(path: str) -> bool:
+        return (
+            path in ("etc/passwd", "etc/group")
+            or path.startswith((MOZILLA, "usr/share/base-passwd/"))
+            or (LIBRARY.search(path) is not None and _is_searched(posixpath.dirname(path)))
+            or (stdlib.search(path) is not None and "/site-packages/" not in path)
+        )
+
+    return wanted
+
+
+def _is_searched(at: str) -> bool:
+    """Whether the loader looks into this folder by itself, or by the lists that Debian ships."""
+    return at in ("usr/lib", "lib", "usr/lib64", "lib64", "usr/local/lib") or (
+        re.fullmatch(r"(usr/|usr/local/)?lib/[\w]+-linux-gnu\w*", at) is not None
+    )
+
+
+def _users(seen: Look) -> Iterator[Entry]:
+    """Give the user that pods run as a name: `getpass.getuser` and `Path.home` want one."""
+    for name, line, root in (
+        ("passwd", PASSWD, "root:x:0:0:root:/root:/bin/sh\n"),
+        ("group", GROUP, "root:x:0:\n"),
+    ):
+        master = seen.contents.get(f"usr/share/base-passwd/{name}.master", root.encode())
+        text = seen.contents.get(f"etc/{name}", master).decode()
+        if not re.search(rf"^[^:]*:[^:]*:{UID}:", text, flags=re.M):
+            yield file(f"etc/{name}", (text.rstrip("\n") + "\n" + line).encode())
+
+
+def _places(seen: Look) -> Iterator[Entry]:
+    for path in (HOME, "tmp", "var/tmp", "dev/shm"):
+        if seen.ground.folders.get(seen.ground.place(path)) != 0o1777:
+            # Open to all: whoever runs the image, and a writable volume may lie over it.
+            yield folder(path, 0o1777)
+
+
+def _names(seen: Look) -> Iterator[Entry]:
+    for path, text in ETC.items():
+        if not seen.has(path):
+            yield file(path, text.encode())
+    if "etc/localtime" not in seen.ground.links and not seen.has("etc/localtime"):
+        yield link("etc/localtime", "/usr/share/zoneinfo/Etc/UTC")
+    for path, name in ALTERNATIVES.items():
+        if not seen.has(path) and seen.has(posixpath.join(posixpath.dirname(path), name)):
+            yield link(path, name)
+
+
+def _certificates(seen: Look) -> Iterator[Entry]:
+    parts = [seen.contents[p] for p in sorted(seen.contents) if p.startswith(MOZILLA)]
+    if parts and not seen.has(BUNDLE):
+        yield file(BUNDLE, b"".join(part.rstrip(b"\n") + b"\n" for part in parts))
+
+
+def _loader(seen: Look) -> Iterator[Entry]:
+    if seen.has(LOADER_CACHE):
+        return
+    names = sorted(p for p in (*seen.files, *seen.ground.links) if LIBRARY.search(p))
+    found = []
+    for path in names:
+        real = seen.real(path)
+        parsed = elf.parse(seen.contents[real]) if real in seen.contents else None
+        # ldconfig enters what the folder has under the library's own name, or a link of that name.
+        if (
+            parsed is not None
+            and parsed.soname == posixpath.basename(path)
+            and _is_searched(posixpath.dirname(path))
+        ):
+            found.append(ldcache.Library(parsed.soname, f"/{path}", parsed.machine))
+    if found:
+        yield file(LOADER_CACHE, ldcache.build(found))
+
+
+def _bytecode(seen: Look, interpreter: str, minor: str, python: str) -> Iterator[Entry]:
+    """Yield bytecode of the standard library where the base has none."""
+    lib = f"{posixpath.dirname(posixpath.dirname(interpreter))}/lib/python{minor}/"
+    tag = f"cpython-{minor.replace('.', '')}"
+    if seen.has(pyc.cached_path(f"{lib}os.py", tag)):
+        return
+    sources = [
+        pyc.Source(path, seen.contents[path])
+        for path in sorted(seen.contents)
+        if path.startswith(lib) and path.endswith(".py") and pyc.is_worth(path)
+    ]
+    for path, data in pyc.compile_all(sources, python).items():
+        yield file(pyc.cached_path(path, tag), data)
+
+
+def from_tar(blobs: Blobs, path: Path, kind: str) -> Layer:
+    """Return the tar of a root file system as a layer, byte for byte. Raises EnvironmentProblem (J2K612)."""
+    seen = rootfs.look([path], lambda name: False)
+    with rootfs.plain(path) as stream:
+        made = layer.copy(blobs, stream, kind, f"root file system {path.name}")
+    return layer.with_ground(made, seen.ground)
