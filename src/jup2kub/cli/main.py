@@ -21,6 +21,7 @@ from jup2kub.kit.canon import nearest
 VERBS = {
     "run": "run a notebook and write the executed one",
     "plan": "show what would run where, and why",
+    "lock": "say what exactly runs a notebook, with hashes, and keep the wheels",
     "verify": "prove that the planned run gives the notebook's answer",
     "status": "show a run in the store",
     "runs": "list the runs in the store",
