@@ -27,4 +27,5 @@ if __name__ == "__main__":
     if sys.path and sys.path[0] == here:
         del sys.path[0]
     load(here)
+    importlib.import_module(PACKAGE + ".later").prepare()
     importlib.import_module(PACKAGE + ".child").main(int(sys.argv[1]), sys.argv[2:])

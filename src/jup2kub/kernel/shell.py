@@ -26,6 +26,7 @@ from ipykernel.kernelbase import Kernel as KernelBase
 from IPython.core.application import BaseIPythonApplication
 from jupyter_client.session import Session
 from tornado.ioloop import IOLoop
+from traitlets import Any as Any_
 from traitlets.config import Config
 
 try:
@@ -59,6 +60,8 @@ class CapturedSession(Session):
 
 class ChildKernel(IPythonKernel):
     """`IPythonKernel` without debugger, sockets and threads."""
+
+    debugger_class = Any_()  # its import would be a third of the start
 
     def __init__(self, **kwargs: Any) -> None:
         # The parent's own __init__ is left out: it imports and starts the debugger.
@@ -97,6 +100,7 @@ class ChildApp(IPKernelApp):
     """`IPKernelApp` as far as it configures the shell."""
 
     kernel_class = ChildKernel
+    blocking_class = Any_()
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)

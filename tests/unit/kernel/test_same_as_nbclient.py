@@ -119,6 +119,18 @@ FRAMES = [
     "df.a.values[0] = 9\ndf.iloc[10]",
     "from tqdm.auto import tqdm\nsum(i for i in range(3))",
 ]
+UNIMPORTED = [
+    "import importlib\nimportlib.metadata.version('ipykernel')",
+    "import email, http, xml, xmlrpc\nemail.utils.parseaddr('a <b@c>'), email.message.Message, http.client.OK",
+    "http.server, xml.parsers.expat.error, xmlrpc.client.Fault, type(http.server), type(xmlrpc.client)",
+    "import jupyter_client\nsorted(n for n in dir(jupyter_client) if n[0].isupper())",
+    "from jupyter_client import *\nKernelManager, jupyter_client.BlockingKernelClient, type(jupyter_client)",
+    "import os\nos.environ['PYDEVD_USE_FRAME_EVAL']",
+    "breakpoint()\n'went on'",
+    "%%writefile part.py\npart = 5",
+    "execfile('part.py', globals())\npart, callable(runfile)",
+]
+"""What is there because ipykernel has imported it."""
 
 
 def normal(text: str) -> str:
@@ -186,7 +198,9 @@ def theirs(cells: list[str], folder: Path) -> list[list[Any]]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-@pytest.mark.parametrize("cells", [CELLS, PLOT, FRAMES], ids=["python", "plots", "frames"])
+@pytest.mark.parametrize(
+    "cells", [CELLS, PLOT, FRAMES, UNIMPORTED], ids=["python", "plots", "frames", "unimported"]
+)
 def test_every_cell_gives_what_nbclient_records(
     cells: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,7 +210,8 @@ def test_every_cell_gives_what_nbclient_records(
     folder = tmp_path / "folder"
     folder.mkdir()
     wanted = theirs(cells, folder)
-    (folder / "made_here.txt").unlink(missing_ok=True)
+    for made in ("made_here.txt", "part.py"):
+        (folder / made).unlink(missing_ok=True)
     got = asyncio.run(ours(cells, folder))
     different = [
         f"{cells[i]}\n  ours:   {comparable(g)}\n  theirs: {comparable(w)}"
@@ -204,3 +219,24 @@ def test_every_cell_gives_what_nbclient_records(
         if comparable(g) != comparable(w)
     ]
     assert not different, "\n".join(different)
+
+
+def test_every_submodule_that_ipykernel_has_imported_is_there(tmp_path: Path) -> None:
+    """A cell may reach a submodule through its package, which is all that it has imported itself."""
+    names = (
+        "import sys\n"
+        "sorted(n for n in sys.modules if '.' in n and n.partition('.')[0] in sys.stdlib_module_names)"
+    )
+    (wanted,) = theirs([names], tmp_path)
+    reach = f"""
+import importlib, operator
+missing = []
+for name in {wanted[0]["data"]["text/plain"]}:
+    top, _, rest = name.partition('.')
+    try:
+        operator.attrgetter(rest)(importlib.import_module(top))
+    except AttributeError:
+        missing.append(name)
+missing"""
+    ((got,),) = asyncio.run(ours([reach], tmp_path))
+    assert got["data"]["text/plain"] == "[]"
