@@ -12,13 +12,15 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Iterator, Mapping, Optional
+from typing import Iterator, List, Mapping, Optional
 
 from jup2kub.cluster import Answer, Unreachable
 from jup2kub.cluster.rest import CODES, Request, RestCluster
 
 ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 PIECE = 1 << 16
+KEPT = 4
+"""Connections that may be idle."""
 
 
 def present(environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> bool:
@@ -45,30 +47,29 @@ def connect(
 
 
 class PlainTransport:
-    """HTTP by the standard library; one kept connection per thread, a new one for every stream."""
+    """HTTP by the standard library; kept connections for what is safe to repeat, a new one for all else."""
 
     def __init__(
         self, host: str, port: int, context: Optional[ssl.SSLContext], token: Optional[Path]
     ) -> None:
         """`context`: None = plain HTTP. `token`: read again for every request, for the kubelet renews it."""
         self._host, self._port, self._context, self._token = host, port, context, token
-        self._kept = threading.local()
+        self._idle: List[http.client.HTTPConnection] = []
+        self._lock = threading.Lock()
 
     def send(self, request: Request) -> Answer:
         """Return the whole answer; what is safe to repeat is sent again if a kept connection was closed meanwhile."""
-        kept: Optional[http.client.HTTPConnection] = getattr(self._kept, "connection", None)
-        if kept is not None and request.method in ("GET", "HEAD"):
+        with self._lock:
+            kept = self._idle.pop() if self._idle and request.method in ("GET", "HEAD") else None
+        if kept is not None:
             with contextlib.suppress(OSError, http.client.HTTPException):
                 return self._ask(kept, request)
             kept.close()
-        elif kept is not None:
-            kept.close()
-        self._kept.connection = fresh = self._open(request.timeout)
+        fresh = self._open(request.timeout)
         try:
             return self._ask(fresh, request)
         except (OSError, http.client.HTTPException) as error:
             fresh.close()
-            self._kept.connection = None
             raise _unreachable(request, error) from error
 
     @contextlib.contextmanager
@@ -86,10 +87,10 @@ class PlainTransport:
             connection.close()
 
     def close(self) -> None:
-        """Release this thread's connection."""
-        kept = getattr(self._kept, "connection", None)
-        if kept is not None:
-            kept.close()
+        """Close the kept connections."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().close()
 
     def _open(self, timeout: float) -> http.client.HTTPConnection:
         if self._context is None:
@@ -101,7 +102,13 @@ class PlainTransport:
             connection.sock.settimeout(request.timeout)
         self._write(connection, request)
         answer = connection.getresponse()
-        return Answer(answer.status, _headers(answer), answer.read())
+        found = Answer(answer.status, _headers(answer), answer.read())
+        with self._lock:
+            if len(self._idle) < KEPT and not answer.will_close:
+                self._idle.append(connection)
+                return found
+        connection.close()
+        return found
 
     def _write(self, connection: http.client.HTTPConnection, request: Request) -> None:
         headers = {"Accept": "application/json, */*", "User-Agent": "jup2kub", **request.headers}

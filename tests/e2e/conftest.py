@@ -1,0 +1,120 @@
+"""What end-to-end tests need: a cluster (any `KUBECONFIG`, else the test cluster beside the repository), and an image.
+
+Where there is none the tests are skipped, and the summary says so in capitals.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import subprocess
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jup2kub.cluster import Cluster, outside
+
+ROOT = Path(__file__).parents[2]
+KIT = Path(os.environ.get("J2K_TEST_CLUSTER_KIT", ROOT / ".." / "shared" / "cluster" / "up"))
+IMAGE = os.environ.get("J2K_TEST_IMAGE", "localhost/j2k-science:1")
+"""Python >= 3.9, ipykernel, numpy, pandas, scikit-learn, matplotlib; on every node."""
+
+
+@dataclass(frozen=True)
+class Kit:
+    """The test cluster's own commands, for faults that a KUBECONFIG alone cannot make."""
+
+    folder: Path | None
+    """None = the cluster was given by KUBECONFIG: nodes cannot be killed."""
+    kubeconfig: str
+
+    def __call__(self, *words: str, seconds: float = 120) -> str:
+        """Run `node kill 2`, `apiserver stop` and the like; skip the test on another cluster."""
+        if self.folder is None:
+            pytest.skip("THIS FAULT NEEDS THE TEST CLUSTER'S OWN COMMANDS")
+        done = subprocess.run(
+            [str(self.folder / words[0]), *words[1:]],
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="session")
+def kit() -> Kit:
+    """Bring the cluster up once."""
+    named = os.environ.get("KUBECONFIG")
+    if named and not KIT.exists():
+        return Kit(None, named)
+    if not KIT.exists():
+        pytest.skip("THERE IS NO CLUSTER HERE: set KUBECONFIG or J2K_TEST_CLUSTER_KIT")
+    done = subprocess.run([str(KIT)], capture_output=True, text=True, timeout=900, check=False)
+    if done.returncode != 0:
+        pytest.skip(f"THE TEST CLUSTER DOES NOT COME UP: {done.stderr[-500:]}")
+    exported = dict(
+        shlex.split(line)[1].split("=", 1) for line in done.stdout.splitlines() if line.startswith("export ")
+    )
+    return Kit(KIT.parent, exported["KUBECONFIG"])
+
+
+def kubectl(kit: Kit, *words: str, given: str = "", seconds: float = 120) -> str:
+    """Run kubectl as the administrator."""
+    done = subprocess.run(
+        ["kubectl", "--kubeconfig", kit.kubeconfig, *words],
+        input=given,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def namespace(kit: Kit) -> Iterator[str]:
+    """A namespace of the test's own that enforces Pod Security “restricted”."""
+    name = f"j2k-e2e-{uuid.uuid4().hex[:8]}"
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    made = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    kubectl(kit, "create", "-f", "-", given=json.dumps(made))
+    yield name
+    kubectl(kit, "delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture
+def as_user(kit: Kit, namespace: str, tmp_path: Path) -> Callable[[str], Path]:
+    """Make a kubeconfig of a user who has exactly this ClusterRole in the namespace."""
+
+    def make(role: str) -> Path:
+        account = f"user-{role}"
+        kubectl(kit, "-n", namespace, "create", "serviceaccount", account)
+        kubectl(
+            kit, "-n", namespace, "create", "rolebinding", account, f"--clusterrole={role}",
+            f"--serviceaccount={namespace}:{account}",
+        )  # fmt: skip
+        token = kubectl(kit, "-n", namespace, "create", "token", account, "--duration=2h").strip()
+        config: dict[str, Any] = json.loads(kubectl(kit, "config", "view", "--raw", "--minify", "-o", "json"))
+        config["users"] = [{"name": account, "user": {"token": token}}]
+        config["contexts"][0]["context"].update(user=account, namespace=namespace)
+        path = tmp_path / f"kubeconfig-{role}"
+        path.write_text(json.dumps(config))
+        return path
+
+    return make
+
+
+@pytest.fixture
+def cluster(kit: Kit, namespace: str) -> Iterator[Cluster]:
+    """The administrator's view of the namespace."""
+    found = outside.connect("", namespace, {"KUBECONFIG": kit.kubeconfig})
+    yield found
+    found.close()
