@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
-import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from typing import Any
 from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
-from jup2kub.agent.keys import with_environment
 from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.session import Session, Terms, Told
+from jup2kub.agent.world import world
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
 from jup2kub.engine import foreign, lives
@@ -32,7 +31,6 @@ from jup2kub.store.files import FileStore
 
 CAP = 50 << 30
 """Bytes; the store drops what was used least recently beyond this size."""
-THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -186,19 +184,6 @@ def imported(source: str, package: str = "") -> set[str]:
             base = ".".join([*above, *([node.module] if node.module else [])])
             names.update([base, *(f"{base}.{alias.name}" for alias in node.names)] if base else [])
     return {".".join(n.split(".")[:k]) for n in names for k in range(1, n.count(".") + 2)}
-
-
-def world(kernel: Kernel, launch: Launch, modules: Mapping[str, str]) -> str:
-    """Return a digest of what besides the notebook decides its answer: interpreter, packages, CPU kind, threads."""
-    return digest(
-        {
-            "python": kernel.info.get("python"),
-            "packages": kernel.info.get("packages"),
-            "machine": [platform.machine(), platform.processor(), platform.system()],
-            "threads": {name: launch.env.get(name) for name in THREAD_VARIABLES},
-            "modules": with_environment(dict(enumerate(modules.values())), launch.env),
-        }
-    )
 
 
 @dataclass(frozen=True)

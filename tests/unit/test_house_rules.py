@@ -23,7 +23,6 @@ SPEAKS_FOR_ITSELF = 8
 PODS = ("kernel/", "store/", "agent/", "model/", "kit/", "cluster/", "manifests/")
 OUTSIDE = {"cluster/outside.py"}
 """Beside them, but for the user's machine only."""
-STATE = ("state", "budgets", "events", "tasks")
 OLD_PYTHON = [
     p
     for p in MODULES
@@ -31,7 +30,7 @@ OLD_PYTHON = [
         str(p.relative_to(SOURCE)).startswith((*PODS, "errors.py"))
         and str(p.relative_to(SOURCE)) not in OUTSIDE
     )
-    or str(p.relative_to(SOURCE)) in {f"engine/{name}.py" for name in STATE}
+    or (p.relative_to(SOURCE).parts[0] == "engine" and p.name != "foreign.py")
 ]
 """What runs in a user's interpreter or in a pod: Python 3.9 and the standard library."""
 INTERPRETER = {"IPython", "ipykernel", "jupyter_client", "traitlets", "tornado", "comm", "zmq"}

@@ -119,6 +119,7 @@ class Session:
         self.plan, self.profile_keys = plan, profile_keys
         self.cells: dict[int, CellPlan] = {c.index: c for c in plan.cells}
         self.counts = {c.index: n for n, c in enumerate(plan.cells, 1)}
+        self.step_of = {i: s.id for s in plan.steps if s.kind == "cells" for i in s.cells}
         self.needs: Needs = needs(plan)
         self.keys = Keys(plan, with_environment(self.sources, self.terms.environ), self.world, self.met)
         later: dict[int, set[str]] = {}
@@ -156,7 +157,7 @@ class Session:
     @property
     def off(self) -> frozenset[int]:
         """Cells that the plan lets leave the main line."""
-        return frozenset(i for step in self.plan.steps if step.kind == "cells" for i in step.cells)
+        return frozenset(self.step_of)
 
     def leave(self, state: str) -> None:
         """The process is through with the run: note how its files are, and put them back if it was a rehearsal."""

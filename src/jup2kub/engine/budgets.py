@@ -14,6 +14,8 @@ MEMORY = "memory"
 HANG = "hang"
 STORAGE = "storage"
 KINDS = (USER, INFRASTRUCTURE, MEMORY, HANG, STORAGE)
+KINDS_OF_LOSS = {"died": INFRASTRUCTURE, "crashed": HANG, "memory": MEMORY, "hung": HANG}
+"""Budget from which the loss of a kernel is paid, by its cause."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+from jup2kub.agent.hands import Hands
 from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.mainline import MainLine, StartAgain, Stop
@@ -48,17 +51,45 @@ async def live(line: MainLine) -> None:
         await line.keeper.finish()
 
 
-async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable[[], None]) -> int | None:
+class Hired(Hands, Protocol):
+    """Hands for one life of a main line."""
+
+    async def stop(self) -> None:
+        """Abandon every step that has not ended."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """Who works for a main line, and where its kernels come from."""
+
+    hire: Callable[[Session, Launch, int], Hired] = LocalHands
+    """Given the pid of the first kernel, after which files of cells are named."""
+    kernel: Callable[[Launch, int], Coroutine[Any, Any, Kernel]] = lambda launch, first: Kernel.start(
+        launch, names_of=first
+    )
+    heed: Callable[[KernelDied], None] = lambda death: None
+    """Told of each death of the main kernel; what it raises ends the run here."""
+    deaths: Mapping[int, int] = field(default_factory=dict)
+    """How often the main kernel has died under a cell, elsewhere and before."""
+
+
+async def run(
+    session: Session,
+    launch: Launch,
+    kernel: Kernel,
+    replan: Callable[[], None],
+    around: Surroundings = Surroundings(),
+) -> int | None:
     """Run the session's plan to its end; return the cell that ended it early, or None.
 
     `kernel`: the first main kernel. `replan` is called after a misprediction was learned.
     Raises KernelDied when the main kernel cannot be kept alive.
     """
     in_order: int | None = None
-    deaths: Counter[int | None] = Counter()
+    deaths: Counter[int | None] = Counter(around.deaths)
     first = kernel.pid
     for life in range(LIVES):
-        hands = LocalHands(session, launch, first)
+        hands = around.hire(session, launch, first)
         line = MainLine(session, hands, kernel, in_order)
         ended: int | None = None
         try:
@@ -78,6 +109,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
             if isinstance(failure, ReplayFailed):
                 in_order = failure.cell if in_order is None else min(in_order, failure.cell)
         except KernelDied as death:
+            around.heed(death)
             if poisoned(session, death, deaths):
                 ended = None if session.terms.keep_going else death.death.cell
             elif life == LIVES - 1:
@@ -94,7 +126,7 @@ async def run(session: Session, launch: Launch, kernel: Kernel, replan: Callable
             session.undo.take_back(i for i in session.cells if i > ended)
             return ended
         session.undo.take_back()
-        kernel = await Kernel.start(launch, names_of=first)
+        kernel = await around.kernel(launch, first)
     raise EnvironmentProblem(
         "J2K405", "the main kernel was lost too often", "see the last cell that was running, and its memory"
     )

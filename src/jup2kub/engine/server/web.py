@@ -69,71 +69,74 @@ class Site:
         return self.routes[path](body)
 
 
-def handler(site: Site) -> type[http.server.BaseHTTPRequestHandler]:
-    """Return the class that handles requests to this site."""
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Handles the requests of one connection."""
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-        wbufsize = -1
-        timeout = 600
+    server: Server
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    timeout = 600
 
-        def do_GET(self) -> None:
-            parts = urlsplit(self.path)
-            if parts.path in ("/healthz", "/readiness"):
-                alive = time.monotonic() - site.ticked < TICKING and not site.fenced.is_set()
-                good = alive and (parts.path == "/healthz" or site.ready())
-                self._reply((200 if good else 503, b"ok\n" if good else b"no\n", {}))
-                return
-            self._guarded(lambda: _blob(site, parts.path, parts.query, self.headers.get("Range", "")))
+    @property
+    def site(self) -> Site:
+        """What is served."""
+        return self.server.site
 
-        def do_PUT(self) -> None:
-            data = self._body()
-            parts = urlsplit(self.path)
-            self._guarded(lambda: _piece(site, parts.path, parts.query, data))
+    def do_GET(self) -> None:
+        parts = urlsplit(self.path)
+        if parts.path in ("/healthz", "/readiness"):
+            alive = time.monotonic() - self.site.ticked < TICKING and not self.site.fenced.is_set()
+            good = alive and (parts.path == "/healthz" or self.site.ready())
+            self._reply((200 if good else 503, b"ok\n" if good else b"no\n", {}))
+            return
+        self._guarded(lambda: _blob(self.site, parts.path, parts.query, self.headers.get("Range", "")))
 
-        def do_POST(self) -> None:
-            data = self._body()
-            self._guarded(lambda: _json(site.post(urlsplit(self.path).path[len("/v1/") :], _parsed(data))))
+    def do_PUT(self) -> None:
+        data = self._body()
+        parts = urlsplit(self.path)
+        self._guarded(lambda: _piece(self.site, parts.path, parts.query, data))
 
-        def _body(self) -> bytes:
-            size = int(self.headers.get("Content-Length", "0"))
-            if size > BIG:
-                self.close_connection = True
-                return b""
-            return self.rfile.read(size)
+    def do_POST(self) -> None:
+        data = self._body()
+        self._guarded(lambda: _json(self.site.post(urlsplit(self.path).path[len("/v1/") :], _parsed(data))))
 
-        def _guarded(self, act: Callable[[], Reply]) -> None:
-            if not hmac.compare_digest(self.headers.get(TOKEN, "").encode(), site.token.encode()):
-                self._reply((403, b'{"error": "the token is missing or wrong"}', {}))
-                return
-            if int(self.headers.get(EPOCH, "0")) > site.epoch:
-                site.fenced.set()
-            if site.fenced.is_set():
-                self._reply((503, b"", {}))
-                return
-            number = self.headers.get(REQUEST, "")
-            reply = site.remembered(number)
-            if reply is None:
-                reply = answered(act)
-                site.remember(number, reply)
-            self._reply(reply)
+    def _body(self) -> bytes:
+        size = int(self.headers.get("Content-Length", "0"))
+        if size > BIG:
+            self.close_connection = True
+            return b""
+        return self.rfile.read(size)
 
-        def _reply(self, reply: Reply) -> None:
-            status, body, headers = reply
-            self.send_response(status)
-            for name, value in headers.items():
-                self.send_header(name, value)
-            self.send_header(EPOCH, str(site.epoch))
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-            self.wfile.flush()
+    def _guarded(self, act: Callable[[], Reply]) -> None:
+        if not hmac.compare_digest(self.headers.get(TOKEN, "").encode(), self.site.token.encode()):
+            self._reply((403, b'{"error": "the token is missing or wrong"}', {}))
+            return
+        if int(self.headers.get(EPOCH, "0")) > self.site.epoch:
+            self.site.fenced.set()
+        if self.site.fenced.is_set():
+            self._reply((503, b"", {}))
+            return
+        number = self.headers.get(REQUEST, "")
+        reply = self.site.remembered(number)
+        if reply is None:
+            reply = answered(act)
+            self.site.remember(number, reply)
+        self._reply(reply)
 
-        def log_request(self, code: Any = "-", size: Any = "-") -> None:
-            pass
+    def _reply(self, reply: Reply) -> None:
+        status, body, headers = reply
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header(EPOCH, str(self.site.epoch))
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        self.wfile.flush()
 
-    return Handler
+    def log_request(self, code: Any = "-", size: Any = "-") -> None:
+        pass
 
 
 def answered(act: Callable[[], Reply]) -> Reply:
@@ -185,8 +188,8 @@ class Server(socketserver.ThreadingMixIn, http.server.HTTPServer):
     request_queue_size = 128
 
     def __init__(self, site: Site, host: str = "127.0.0.1", port: int = 0) -> None:
-        super().__init__((host, port), handler(site))
         self.site = site
+        super().__init__((host, port), Handler)
         self.url = f"http://{host}:{self.server_address[1]}"
         self._thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True)
 

@@ -1,0 +1,164 @@
+"""An execution elsewhere: the notebook is compiled here, and run by a server and agents somewhere else.
+
+What is sent is the job (plan, texts, terms) and the project's files; what comes back are outcomes and files.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jup2kub.agent.files import FileImage, post_images, put_back
+from jup2kub.agent.session import Told
+from jup2kub.agent.world import THREAD_VARIABLES
+from jup2kub.compose import Compiled, Execution, Settings, compile_notebook, read_notebook
+from jup2kub.errors import EnvironmentProblem, UsageError
+from jup2kub.kit.canon import canonical, digest, from_json, to_json
+from jup2kub.model.job import Job
+from jup2kub.model.plan import Plan
+from jup2kub.model.run import CellOutcome
+from jup2kub.store.link import Link
+from jup2kub.store.remote import RemoteStore
+
+LEFT_HERE = frozenset({".git", "__pycache__", ".ipynb_checkpoints", "node_modules", ".venv"})
+"""Folders that never travel."""
+MOST = 1 << 30
+"""Bytes of one file, and of all files, that travel without being asked for."""
+WAIT = 20.0
+
+
+def project_files(folder: Path, leave: frozenset[Path] = frozenset()) -> list[str]:
+    """Return the project's files that travel, relative to it. Raises UsageError (J2K240) when they are too many bytes."""
+    found, size = [], 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in LEFT_HERE and Path(place, f) not in leave)
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink() and path not in leave:
+                size += path.stat().st_size
+                found.append(str(path.relative_to(folder)))
+    if size > MOST:
+        raise UsageError(
+            "J2K241",
+            f"the files of {folder} have {size / 1e9:.1f} GB, more than travel with a notebook",
+            "put big data on a volume (`#| volume: claim:/path`), or the notebook into a folder of its own",
+        )
+    return found
+
+
+def job_of(
+    settings: Settings, name: str, compiled: Compiled, files: Mapping[str, FileImage], digests: bool = False
+) -> Job:
+    """Return the job of a compiled notebook."""
+    notebook = settings.notebook.resolve()
+    wanted = (*THREAD_VARIABLES, "PYTHONHASHSEED")
+    return Job(
+        name=name,
+        plan=compiled.plan,
+        sources={c.index: c.source for c in compiled.notebook.code},
+        keys=compiled.keys,
+        notebook=str(notebook),
+        project=str(notebook.parent),
+        files={path: dict(image) if image else None for path, image in files.items()},
+        modules=compiled.modules,
+        kernel=settings.kernel or compiled.notebook.kernel,
+        environ={k: os.environ[k] for k in wanted if k in os.environ},
+        parameters=digest(to_json(settings.parameters)),
+        fresh=settings.fresh,
+        keep_going=settings.keep_going,
+        offload=settings.offload,
+        digests=digests,
+        redo=settings.redo,
+        skip=settings.skip,
+        collect=settings.collect,
+    )
+
+
+class Away:
+    """One run at a server. `store` is that server's."""
+
+    def __init__(self, link: Link, store: RemoteStore) -> None:
+        self.link, self.store = link, store
+
+    def submit(self, job: Job) -> str:
+        """Send the job; return the id of its run. The same job twice is the same run."""
+        document = canonical(to_json(job))
+        self.store.put_blob(document)
+        where = {"sha256": digest(document), "bytes": len(document)}
+        return str(self.link.ask("/v1/job", where)["run"])
+
+    def follow(self, tell: Callable[[Told], None]) -> bool:
+        """Tell what happens until the run has ended; return whether its main line came to an end."""
+        last = 0
+        while True:
+            found = self.link.ask("/v1/events", {"after": last, "wait": WAIT}, wait=WAIT)
+            last = found["last"]
+            for event in found["events"]:
+                tell(told(event))
+            if found["ended"] is not None:
+                return bool(found["ended"])
+
+    def result(self) -> Mapping[str, Any]:
+        """Return the record of the main line. Raises EnvironmentProblem (J2K406) where there is none."""
+        found = self.link.ask("/v1/result", {})
+        if found["record"] is None:
+            raise EnvironmentProblem(
+                "J2K406",
+                f"the main line could not be run: {found['reason']}",
+                "what was finished is kept: run again, and it continues",
+            )
+        record: Mapping[str, Any] = found["record"]
+        return record
+
+
+def told(event: Mapping[str, Any]) -> Told:
+    """Return an event of the server's log as the story knows it."""
+    return Told(
+        event["kind"],
+        event.get("cell"),
+        event.get("where", "main"),
+        event.get("text", ""),
+        event.get("seconds"),
+    )
+
+
+def execute(
+    settings: Settings, tell: Callable[[Told], None], away: Away, name: str, folder: Path
+) -> Execution:
+    """Run the notebook at a server; its files come back into the project folder. `folder`: for what they replace."""
+    began = time.monotonic()
+    notebook = read_notebook(settings)
+    compiled = compile_notebook(notebook, settings, away.store)
+    project = settings.notebook.resolve().parent
+    files = post_images(project, project_files(project), away.store)
+    run = away.submit(job_of(settings, name, compiled, files))
+    away.follow(tell)
+    return gather(away, settings, compiled, run, began, folder)
+
+
+def gather(
+    away: Away, settings: Settings, compiled: Compiled, run: str, began: float, folder: Path
+) -> Execution:
+    """Bring outcomes and files of a run that has ended. Raises the error that ended it, if one did."""
+    record = away.result()
+    blob = record["blobs"][0]
+    whole = json.loads(away.store.read_blob(blob["sha256"], blob["bytes"]))
+    outcomes = {int(i): from_json(CellOutcome, o) for i, o in whole["outcomes"].items()}
+    put_back(settings.notebook.resolve().parent, record["files"], away.store, folder)
+    if record["problem"] is not None:
+        problem = record["problem"]
+        raise EnvironmentProblem(problem["code"], problem["message"], problem["hint"])
+    return Execution(
+        compiled.notebook,
+        from_json(Plan, whole["plan"]),
+        outcomes,
+        record["stopped"],
+        run,
+        time.monotonic() - began,
+        values=whole["collected"],
+        validation_seconds=whole["validation_seconds"],
+    )

@@ -1,0 +1,292 @@
+"""An agent: it offers a pod's capacity to a run server, and works until there is nothing more to do.
+
+The event loop carries kernels and tasks; threads carry what waits for the server (letters, beats, reports), so that a
+server that is away stops nothing that is under way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import queue
+import threading
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from jup2kub.agent.kernel import Kernel
+from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.outputs import Output
+from jup2kub.agent.session import Told
+from jup2kub.engine.pod.hands import Desk
+from jup2kub.engine.pod.tasks import Bench, Main, step
+from jup2kub.engine.pod.workspace import Workspace
+from jup2kub.engine.tasks import MAIN
+from jup2kub.errors import StoreProblem
+from jup2kub.kit.canon import from_json
+from jup2kub.model.job import Job
+from jup2kub.store.link import Link
+from jup2kub.store.remote import RemoteStore
+
+BEAT = 5.0
+"""Seconds between heartbeats."""
+POLL = 20.0
+"""Seconds that the server may keep a request for letters."""
+NAMES_OF = 1
+"""The process that files of cells are named after, the same in all kernels of a run: their names are the same everywhere."""
+HIDDEN = "J2K_"
+"""Environment variables that begin so are the agent's own; no kernel sees them."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """What an agent offers, and who it is."""
+
+    worker: str
+    """Its name; no two processes ever share one."""
+    image: str = ""
+    cpu: float = 1.0
+    memory: int = 0
+    """Bytes; 0 = not known."""
+    gpu: int = 0
+    idle: float = 0.0
+    """Seconds without a task after which it goes; 0 = never."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """Pod, node and the like, for people."""
+
+
+class Agent:
+    """`project`: the folder to work in; None = the one that the job names. `cache`: a private folder."""
+
+    def __init__(
+        self,
+        link: Link,
+        capacity: Capacity,
+        cache: Path,
+        environ: Mapping[str, str],
+        project: Path | None = None,
+    ) -> None:
+        self.link, self.capacity, self.project = link, capacity, project
+        self.store = RemoteStore(link, cache)
+        self._environ = {k: v for k, v in environ.items() if not k.startswith(HIDDEN)}
+        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._lent: dict[str, int] = {}
+        self._main: Main | None = None
+        self._outbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._acked = self._number = 0
+        self._left = threading.Event()
+        self._spare: asyncio.Task[Kernel] | None = None
+        self.ticked = time.monotonic()
+        """When the event loop was last seen at work, for the probe of the pod."""
+
+    # -- from beginning to end -----------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until the run is over, the server says so, or there was nothing to do for long. Raises StoreProblem."""
+        self._loop = asyncio.get_running_loop()
+        joined = await asyncio.to_thread(self._join)
+        self.bench = await self._begin(joined)
+        threads = [
+            threading.Thread(target=act, name=act.__name__, daemon=True)
+            for act in (self._beats, self._reports)
+        ]
+        for thread in threads:
+            thread.start()
+        ticks = asyncio.ensure_future(self._tick())
+        self._warm()
+        try:
+            await self._listen()
+        finally:
+            ticks.cancel()
+            await self._stop()
+            self._outbox.put(None)
+            await asyncio.to_thread(threads[1].join, 30.0)
+            self._left.set()
+            with contextlib.suppress(StoreProblem):
+                await asyncio.to_thread(self._ask, "leave", {}, 5.0)
+
+    def _ask(self, what: str, body: Mapping[str, Any], patience: float = -1.0, wait: float = 0.0) -> Any:
+        mine = {**body, "worker": self.capacity.worker}
+        return self.link.ask(f"/v1/{what}", mine, wait=wait, patience=patience)
+
+    def _join(self) -> Any:
+        """Offer the capacity, with what is under way; wait for a job if there is none yet."""
+        mine = self.capacity
+        running = [[task, attempt, "RUNNING"] for task, attempt in self._running]
+        body = {
+            "image": mine.image,
+            "cpu": mine.cpu,
+            "memory": mine.memory,
+            "gpu": mine.gpu,
+            "about": dict(mine.about),
+            "running": running,
+        }
+        while True:
+            joined = self._ask("join", body)
+            if joined["job"] is not None or self.link.stop.wait(0.2):
+                self._acked = 0
+                return joined
+
+    async def _begin(self, joined: Mapping[str, Any]) -> Bench:
+        where = joined["job"]
+        job = from_json(Job, json.loads(self.store.read_blob(where["sha256"], where["bytes"])))
+        folder = self.project or Path(job.project)
+        workspace = Workspace(folder, self.store, job.files)
+        launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
+        self._launch: Launch = launch
+        desk = Desk(self._ask, self._say, self._lend)
+        name = str(self.capacity.about.get("pod") or self.capacity.worker)
+        return Bench(name, joined["run"], job, self.store, launch, workspace, desk, self._kernel)
+
+    async def _stop(self) -> None:
+        for task in list(self._running.values()):
+            task.cancel()
+        await asyncio.gather(*self._running.values(), return_exceptions=True)
+        if self._spare is not None:
+            with contextlib.suppress(Exception):
+                await (await self._spare).close()
+
+    async def _tick(self) -> None:
+        while True:
+            self.ticked = time.monotonic()
+            await asyncio.sleep(1.0)
+
+    # -- kernels -------------------------------------------------------------------------------------------------
+
+    def _warm(self) -> None:
+        """Start a kernel before it is asked for: a task that comes then waits for nothing."""
+        if self._spare is None and self._launch.is_ipython:
+            self._spare = asyncio.ensure_future(self._start())
+
+    async def _kernel(self) -> Kernel:
+        """Return a fresh kernel, one that is started already if possible."""
+        spare, self._spare = self._spare, None
+        kernel = await spare if spare is not None else None
+        if kernel is None or kernel.dead.done():
+            kernel = await self._start()
+        self._warm()
+        return kernel
+
+    def _start(self) -> Coroutine[Any, Any, Kernel]:
+        return Kernel.start(self._launch, self._shown, NAMES_OF)
+
+    def _shown(self, cell: int, output: Output) -> None:
+        text = output.get("text") or output.get("data", {}).get("text/plain") or ""
+        self._told(MAIN, 0, Told("output", cell, text="".join(text)[:16_000]))
+
+    # -- letters -------------------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        quiet = time.monotonic()
+        while not self.link.stop.is_set():
+            try:
+                body = {
+                    "acked": self._acked,
+                    "wait": POLL if not self.capacity.idle else min(POLL, self.capacity.idle),
+                }
+                found = await asyncio.to_thread(self._ask, "poll", body, -1.0, POLL)
+            except StoreProblem as problem:
+                if problem.code != "J2K524":
+                    raise
+                await self._rejoin()
+                continue
+            for letter in found["letters"]:
+                if letter["number"] > self._acked:
+                    self._acked = letter["number"]
+                    if letter["do"] == "leave":
+                        return
+                    self._take(letter)
+            if self._running or found["letters"]:
+                quiet = time.monotonic()
+            elif self.capacity.idle and time.monotonic() - quiet >= self.capacity.idle:
+                return
+
+    async def _rejoin(self) -> None:
+        """The server has started again and knows nothing of this agent: say who is here and what is under way."""
+        await asyncio.to_thread(self._join)
+        if self._main is not None and self._main.hands is not None:
+            self._main.hands.send_again()
+
+    def _take(self, letter: Mapping[str, Any]) -> None:
+        if letter["do"] == "settled":
+            if self._main is not None and self._main.hands is not None:
+                self._main.hands.settled(letter)
+            return
+        name = (str(letter["task"]), int(letter["attempt"]))
+        if letter["do"] == "start" and name not in self._running:
+            self._running[name] = asyncio.ensure_future(self._attempt(name, letter))
+        elif letter["do"] == "abandon" and name in self._running:
+            self._running[name].cancel()
+
+    async def _attempt(self, name: tuple[str, int], letter: Mapping[str, Any]) -> None:
+        task, number = name
+        self._say({"event": "started", "task": task, "attempt": number})
+        try:
+            if task == MAIN:
+                self._main = Main(self.bench, letter, lambda told: self._told(task, number, told))
+                outcome = await self._main.run()
+            else:
+                beside = len(self._running) > 1
+                outcome = await step(
+                    self.bench, {**letter, "beside": beside}, lambda told: self._told(task, number, told)
+                )
+        except asyncio.CancelledError:
+            return
+        except Exception as problem:
+            # Whatever it is, the server must learn that the attempt is over.
+            text = f"{type(problem).__name__}: {problem}"
+            outcome = {"kind": "lost", "cell": letter.get("cell"), "reason": text, "cause": "died"}
+        finally:
+            if task == MAIN:
+                self._main = None
+            self._lent.pop(task, None)
+            self._running.pop(name, None)
+        self._say({"event": "ended", "task": task, "attempt": number, "outcome": outcome})
+
+    # -- to the server -------------------------------------------------------------------------------------------
+
+    def _say(self, event: Mapping[str, Any]) -> None:
+        self._outbox.put(event)
+
+    def _told(self, task: str, attempt: int, told: Told) -> None:
+        self._say({"event": "told", "task": task, "attempt": attempt, "told": dict(vars(told))})
+
+    def _lend(self, task: str, wanted: int) -> int:
+        """Lend a task of this agent cores that no other of its tasks uses."""
+        others = sum(self._lent.get(name, 1) for name, _ in self._running if name != task)
+        found = min(wanted, max(1, int(self.capacity.cpu) - others)) if wanted else 0
+        self._lent[task] = max(1, found)
+        number = next((n for name, n in self._running if name == task), 0)
+        self._say({"event": "cores", "task": task, "attempt": number, "cores": float(found)})
+        return found
+
+    def _beats(self) -> None:
+        while not self._left.wait(BEAT):
+            with contextlib.suppress(StoreProblem):
+                self._ask("beat", {}, BEAT)
+
+    def _reports(self) -> None:
+        """Send events in order, those that have come meanwhile together; None ends it."""
+        over = False
+        while not over:
+            events = [self._outbox.get()]
+            with contextlib.suppress(queue.Empty):
+                while len(events) < 1000:
+                    events.append(self._outbox.get_nowait())
+            over = None in events
+            numbered = []
+            for event in events:
+                if event is not None:
+                    self._number += 1
+                    numbered.append({**event, "number": self._number})
+            while numbered and not self.link.stop.is_set():
+                try:
+                    self._ask("report", {"events": numbered})
+                    break
+                except StoreProblem as problem:
+                    # A server that has forgotten this agent: it joins again, then this is said once more.
+                    if problem.code != "J2K524" or self._left.wait(0.2):
+                        break

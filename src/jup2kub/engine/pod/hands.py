@@ -1,0 +1,189 @@
+"""The hands of a main line in a pod: what leaves it goes to the run server, which gives it to any agent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jup2kub.agent.files import put_back
+from jup2kub.agent.hands import Line
+from jup2kub.agent.judge import Mispredicted, beyond
+from jup2kub.agent.observed import met
+from jup2kub.agent.session import Session
+from jup2kub.agent.steps import Done, Lost, Outcome, Raised
+from jup2kub.engine.fresh import save_dear
+from jup2kub.engine.pod.workspace import Workspace
+from jup2kub.engine.tasks import COMMITTED
+from jup2kub.kit.canon import from_json, to_json
+from jup2kub.model.facts import Facts
+from jup2kub.model.plan import CellPlan
+from jup2kub.model.run import CellOutcome
+
+QUEUED = 4
+"""Cells that may be out, per worker of the plan: each may make the main kernel save what they read."""
+
+
+@dataclass
+class Out:
+    """One cell that left."""
+
+    cell: CellPlan
+    generation: int
+    """Of the slot that every attempt of it commits to."""
+    turn: int
+    letter: Mapping[str, Any]
+    """As it was sent; it is sent again to a server that has forgotten it."""
+    done: asyncio.Future[Outcome]
+
+
+class Desk:
+    """What hands need of the agent around them."""
+
+    def __init__(
+        self,
+        ask: Callable[[str, Mapping[str, Any]], Any],
+        say: Callable[[Mapping[str, Any]], None],
+        lend: Callable[[str, int], int],
+    ) -> None:
+        self.ask, self.say, self.lend = ask, say, lend
+
+
+class RemoteHands:
+    """See `agent.hands.Hands`. `turns` counts sendings: it goes on over the lives of the main kernel."""
+
+    def __init__(
+        self,
+        session: Session,
+        desk: Desk,
+        workspace: Workspace,
+        attempt: int,
+        about: Mapping[str, Any],
+        turns: Callable[[], int],
+    ) -> None:
+        self.session, self.desk, self.workspace = session, desk, workspace
+        self.attempt, self.about, self._turns = attempt, about, turns
+        self.out: dict[str, Out] = {}
+
+    def may_send(self, cell: CellPlan) -> bool:
+        """See `Hands`."""
+        unfinished = sum(not o.done.done() for o in self.out.values())
+        return unfinished < QUEUED * max(1, self.session.plan.workers)
+
+    def at_home(self, cell: int, name: str) -> bool:
+        """No value lives in a step's kernel: what cannot leave one is made by the main line."""
+        return False
+
+    def waits(self, waiting: bool) -> None:
+        """See `Hands`."""
+        self.desk.say({"event": "waits", "attempt": self.attempt, "waiting": waiting})
+
+    def cores(self, wanted: int) -> int:
+        """See `Hands`."""
+        return self.desk.lend("main", wanted)
+
+    async def send(self, line: Line, cell: CellPlan) -> asyncio.Future[Outcome] | None:
+        """See `Hands`."""
+        session, index = self.session, cell.index
+        ops = await save_dear(session, line, cell)
+        if ops is None:
+            return None
+        reads = cell.reads | cell.mutates | cell.deletes
+        settled = {n for n, p in line.pending.items() if n.startswith("@") and p in session.records}
+        needed = {p for n, p in line.pending.items() if n in reads or n in settled}
+        inputs = {p for p in (*needed, *cell.before, *(o.cell for o in ops)) if p in line.out}
+        loaded = {o.cell for o in ops if o.names and not o.define} | needed
+        generation = session.store.next_generation(session.slot(index)).generation
+        turn = self._turns()
+        letter = {
+            "task": f"cell-{index}",
+            "cell": index,
+            "turn": turn,
+            "generation": generation,
+            "early": bool(line.out),
+            "cpu": cell.cpu or 1.0,
+            "inputs": [{"cell": p, "generation": self.out[f"cell-{p}"].generation} for p in sorted(inputs)],
+            "records": {
+                str(p): {"values": r["values"], "deleted": r["deleted"], "held": bool(r.get("held"))}
+                for p, r in session.records.items()
+                if p in loaded
+            },
+            "met": {str(i): text for i, text in session.met.items()},
+            "files": self.workspace.changes(),
+            **self.about,
+        }
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.out[f"cell-{index}"] = Out(cell, generation, turn, letter, done)
+        self.desk.ask("send", letter)
+        return done
+
+    def send_again(self) -> None:
+        """The server may have forgotten what is out: say it again."""
+        for out in self.out.values():
+            if not out.done.done():
+                self.desk.ask("send", out.letter)
+
+    def settled(self, letter: Mapping[str, Any]) -> None:
+        """A task has reached its last state."""
+        out = self.out.get(letter["task"])
+        if out is not None and out.turn == letter["turn"] and not out.done.done():
+            try:
+                out.done.set_result(self._outcome(out, letter))
+            except Exception as problem:
+                out.done.set_exception(problem)
+
+    def _outcome(self, out: Out, letter: Mapping[str, Any]) -> Outcome:
+        told, index = letter["outcome"], out.cell.index
+        if letter["state"] == COMMITTED:
+            return self._done(out)
+        if told is not None and told["kind"] == "raised":
+            return Raised(from_json(CellOutcome, told["outcome"]))
+        if told is not None and told["kind"] in ("mispredicted", "unshippable"):
+            return Mispredicted(index, told["reason"], from_json(Facts, told["facts"]))
+        if told is not None and told["kind"] == "lost":
+            return Lost(told["reason"], told["cause"])
+        return Lost(letter["reason"], "died")
+
+    def _done(self, out: Out) -> Outcome:
+        """Take a commit as if it had been made here: values to load, files, and what keys of later cells depend on."""
+        session, index = self.session, out.cell.index
+        place = session.slot(index)
+        record = session.store.record(type(place)(place.run, place.step, place.chunk, out.generation))
+        if record is None:
+            return Lost("its commit cannot be found", "died")
+        put_back(session.terms.project, record["files"], session.store, session.undo.begin(index))
+        facts = from_json(Facts, record["facts"])
+        session.records[index], session.facts[index] = record, facts
+        session.keys.executed(
+            index, met(record["observed"], None if record["repeatable"] else record["token"])
+        )
+        return Done(from_json(CellOutcome, record["outcome"]), record, beyond(out.cell, facts))
+
+    async def stop(self) -> None:
+        """Abandon every step."""
+        tasks = [name for name, out in self.out.items() if not out.done.done()]
+        if tasks:
+            self.desk.ask("withdraw", {"tasks": tasks, "turn": self._turns()})
+        for name in tasks:
+            self.out[name].done.cancel()
+
+
+def ended(outcome: Outcome, index: int, early: bool, generation: int) -> dict[str, Any]:
+    """Return the outcome of an attempt as it is reported to the server."""
+    if isinstance(outcome, Done):
+        return {"kind": "done", "cell": index, "generation": generation}
+    if isinstance(outcome, Raised):
+        return {"kind": "raised", "cell": index, "early": early, "outcome": to_json(outcome.outcome)}
+    if isinstance(outcome, Lost):
+        return {"kind": "lost", "cell": index, "reason": outcome.reason, "cause": outcome.cause}
+    if isinstance(outcome, Mispredicted):
+        return {
+            "kind": "mispredicted",
+            "cell": outcome.cell,
+            "reason": outcome.reason,
+            "facts": to_json(outcome.facts),
+        }
+    names = ", ".join(f"{n} ({why})" for n, why in sorted(outcome.names.items()))
+    reason = f"it made values that cannot leave its kernel: {names}"
+    return {"kind": "unshippable", "cell": index, "reason": reason, "facts": to_json(outcome.facts)}

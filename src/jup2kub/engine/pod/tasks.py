@@ -1,0 +1,202 @@
+"""The main line, and steps, as an agent in a pod runs them."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from jup2kub.agent.kernel import Kernel, KernelDied
+from jup2kub.agent.launch import Launch
+from jup2kub.agent.observed import met
+from jup2kub.agent.rewind import UndoLog
+from jup2kub.agent.session import Session, Terms, Told
+from jup2kub.agent.steps import Attempt, Lost
+from jup2kub.agent.world import world
+from jup2kub.engine import lives
+from jup2kub.engine.fresh import fill
+from jup2kub.engine.pod.hands import Desk, RemoteHands, ended
+from jup2kub.engine.pod.workspace import Workspace
+from jup2kub.engine.tasks import MAIN
+from jup2kub.errors import Interrupted, Jup2KubError
+from jup2kub.kit.canon import canonical, to_json
+from jup2kub.model.job import Job
+from jup2kub.store import Slot
+from jup2kub.store.remote import RemoteStore
+
+TURNS = 1 << 20
+"""Sendings that one life of a main line may make."""
+
+
+@dataclass
+class Bench:
+    """What the tasks of one agent share."""
+
+    worker: str
+    """Its name, as outcomes tell it."""
+    run: str
+    job: Job
+    store: RemoteStore
+    launch: Launch
+    workspace: Workspace
+    desk: Desk
+    kernels: Callable[[], Coroutine[Any, Any, Kernel]]
+    """Gives a fresh kernel."""
+
+    def session(self, name: str, world_digest: str, tell: Callable[[Told], None]) -> Session:
+        """Return a session for one attempt."""
+        job = self.job
+        terms = Terms(
+            run=self.run,
+            project=self.workspace.folder,
+            workers=max(1, job.plan.workers),
+            fresh=job.fresh,
+            keep_going=job.keep_going,
+            fork=False,
+            offload=job.offload,
+            digests=job.digests,
+            redo=job.redo,
+            skip=job.skip,
+            collect=job.collect,
+            environ=dict(self.launch.env),
+        )
+        undo = UndoLog(self.store.undo_folder(self.run) / name)
+        return Session(job.plan, job.sources, self.store, terms, world_digest, tell, job.keys, undo)
+
+
+async def step(bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None]) -> dict[str, Any]:
+    """Run one attempt of an off-loaded cell; return its outcome as it is reported."""
+    index, number = int(letter["cell"]), int(letter["attempt"])
+    session = bench.session(f"{letter['task']}-{number}", letter["world"], tell)
+    session.generations[index] = int(letter["generation"])
+    session.met.update({int(i): text for i, text in letter["met"].items()})
+    session.records.update({int(i): record for i, record in letter["records"].items()})
+    files = dict(letter["files"])
+    for needed in letter["inputs"]:
+        producer = int(needed["cell"])
+        record = bench.store.record(Slot(bench.run, f"cell-{producer}", 0, int(needed["generation"])))
+        if record is None or record["status"] != "ok":
+            return ended(Lost(f"cell {producer}, which it reads, was not made", "unmade"), index, True, 0)
+        session.records[producer] = record
+        session.keys.executed(
+            producer, met(record["observed"], None if record["repeatable"] else record["token"])
+        )
+        files.update(record["files"])
+    bench.workspace.bring(files, alone=not letter.get("beside"))
+    cell = session.cells[index]
+    before = bench.workspace.marks()
+
+    async def ready() -> Kernel:
+        kernel = await bench.kernels()
+        try:
+            await fill(session, kernel, cell)
+        except BaseException:
+            await kernel.close()
+            raise
+        return kernel
+
+    tell(Told("start", index, "step", seconds=cell.seconds or None))
+    session.see = lambda: changed(before, bench.workspace.marks())
+    cores = lambda wanted: bench.desk.lend(letter["task"], wanted)  # noqa: E731
+    attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), cores=cores)
+    outcome = await attempt.run()
+    session.undo.forget()
+    return ended(outcome, index, bool(letter["early"]), session.generations[index])
+
+
+def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
+    """Return the files that are not as they were."""
+    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+
+
+class Main:
+    """One attempt of the main line."""
+
+    def __init__(self, bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None]) -> None:
+        self.bench, self.letter, self._tell = bench, letter, tell
+        self.hands: RemoteHands | None = None
+        self._epoch = 0
+
+    async def run(self) -> dict[str, Any]:
+        """Run the notebook to its end and commit what came of it; return the outcome as it is reported."""
+        bench, store = self.bench, self.bench.store
+        self._claim()
+        bench.workspace.bring({})
+        kernel = await bench.kernels()
+        about = {"world": world(kernel, bench.launch, bench.job.modules)}
+        session = bench.session(f"main-{self._epoch}", about["world"], self._tell)
+        session.fence = self._fence
+        turns = itertools.count(self._epoch * TURNS + 1)
+        attempt = int(self.letter["attempt"])
+
+        def hire(session: Session, launch: Launch, first: int) -> RemoteHands:
+            self.hands = RemoteHands(
+                session, bench.desk, bench.workspace, attempt, about, lambda: next(turns)
+            )
+            return self.hands
+
+        deaths = {int(cell): int(n) for cell, n in self.letter.get("deaths", {}).items()}
+        around = lives.Surroundings(hire, lambda launch, first: bench.kernels(), self._heed, deaths)
+        try:
+            stopped = await lives.run(session, bench.launch, kernel, lambda: None, around)
+        except KernelDied as death:
+            if not death.death.memory:
+                raise
+            return ended(Lost(death.message, "memory"), death.death.cell or 0, False, 0)
+        except Jup2KubError as problem:
+            if problem.code == "J2K603":
+                return ended(Lost(problem.message, "died"), 0, False, 0)
+            return self._commit(session, None, problem)
+        finally:
+            store.main_epoch_held = 0
+        return self._commit(session, stopped, None)
+
+    def _claim(self) -> None:
+        """Become the run's one main line; an earlier one stops before its next cell."""
+        store, run = self.bench.store, self.bench.run
+        while True:
+            self._epoch = store.last_epoch(run) + 1
+            record = {
+                "worker": self.bench.worker,
+                "attempt": self.letter["attempt"],
+                "claim": secrets.token_hex(8),
+            }
+            if store.main_epoch(run, self._epoch, record):
+                store.main_epoch_held = self._epoch
+                return
+            if store.cancelled(run) is not None:
+                raise Interrupted("J2K601", "the run was cancelled", "start it again with `jup2kub run`")
+
+    def _fence(self) -> None:
+        if self.bench.store.last_epoch(self.bench.run) > self._epoch:
+            raise Interrupted("J2K603", "another agent has taken over the main line")
+
+    def _heed(self, death: KernelDied) -> None:
+        """Give the main line back if it can have more memory elsewhere."""
+        if death.death.memory and not self.letter.get("last_memory"):
+            raise death
+
+    def _commit(self, session: Session, stopped: int | None, problem: Jup2KubError | None) -> dict[str, Any]:
+        """Put what came of the run into the main line's slot: outcomes, files, values."""
+        bench, store = self.bench, self.bench.store
+        whole = {
+            "outcomes": {str(i): to_json(o) for i, o in session.outcomes.items()},
+            "plan": to_json(session.plan),
+            "collected": session.collected,
+            "validation_seconds": session.validation_seconds,
+        }
+        document = canonical(to_json(whole))
+        error = {"code": problem.code, "message": problem.message, "hint": problem.hint} if problem else None
+        record = {
+            "status": "ok" if stopped is None and problem is None else "failed",
+            "stopped": stopped,
+            "problem": error,
+            "worker": bench.worker,
+            "blobs": [{"sha256": store.put_blob(document), "bytes": len(document)}],
+            "files": bench.workspace.changes(),
+        }
+        store.commit(Slot(bench.run, MAIN), record)
+        session.undo.forget()
+        return {"kind": "done", "cell": None, "generation": 0}

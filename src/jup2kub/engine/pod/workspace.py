@@ -1,0 +1,97 @@
+"""The project folder of an agent: filled from the store, and compared with what it was filled with.
+
+Files leave a pod only by commits; so what is written here and belongs to none is noticed, and nothing is lost unseen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from jup2kub.agent.files import FileImage, post_images
+from jup2kub.store import Store
+
+Mark = tuple[int, int]
+"""Size, and time of the last change in ns."""
+IGNORED = frozenset({"__pycache__", ".ipynb_checkpoints"})
+
+
+class Workspace:
+    """One folder. The files of `base` are the project's as the run found them."""
+
+    def __init__(self, folder: Path, store: Store, base: Mapping[str, FileImage]) -> None:
+        self.folder, self._store, self._base = folder, store, base
+        self._placed: dict[str, tuple[Mark, str]] = {}
+        """Files whose content is known: their mark, and the digest."""
+        self._images: dict[str, tuple[Mark, FileImage]] = {}
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def bring(self, over: Mapping[str, FileImage], alone: bool = True) -> None:
+        """Make the folder what the project is with `over` put upon it; not `alone`: leave other files as they are."""
+        wanted = {**self._base, **over}
+        found = self.marks()
+        for name in found if alone else ():
+            if wanted.get(name) is None:
+                (self.folder / name).unlink()
+        for name, image in wanted.items():
+            if image is None:
+                with contextlib.suppress(FileNotFoundError):
+                    (self.folder / name).unlink()
+            elif self._placed.get(name) != (found.get(name), image["sha256"]):
+                self._place(name, image)
+
+    def _place(self, name: str, image: Mapping[str, Any]) -> None:
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, copy = tempfile.mkstemp(dir=path.parent, prefix=".jup2kub-")
+        os.close(handle)
+        shutil.copyfile(self._store.blob_path(image["sha256"], image["bytes"]), copy)
+        os.chmod(copy, image["mode"])
+        if image.get("mtime"):
+            os.utime(copy, ns=(image["mtime"], image["mtime"]))
+        os.replace(copy, path)
+        self.know([name], {name: image})
+
+    def know(self, names: Iterable[str], images: Mapping[str, FileImage]) -> None:
+        """Take it that these files are what their images say."""
+        for name in names:
+            image = images.get(name)
+            with contextlib.suppress(OSError):
+                stat = (self.folder / name).stat()
+                if image is not None:
+                    self._placed[name] = ((stat.st_size, stat.st_mtime_ns), image["sha256"])
+
+    def marks(self) -> dict[str, Mark]:
+        """Return size and time of every file, by path relative to the folder."""
+        found: dict[str, Mark] = {}
+        for place, folders, names in os.walk(self.folder):
+            folders[:] = [f for f in folders if f not in IGNORED]
+            for name in names:
+                path = os.path.join(place, name)
+                with contextlib.suppress(OSError):
+                    stat = os.lstat(path)
+                    if os.path.isfile(path):
+                        found[os.path.relpath(path, self.folder)] = (stat.st_size, stat.st_mtime_ns)
+        return found
+
+    def changes(self) -> dict[str, FileImage]:
+        """Return, kept in the store, every file that is not as the project was; None = it is gone."""
+        found = self.marks()
+        changed: dict[str, FileImage] = {
+            name: None for name, image in self._base.items() if image and name not in found
+        }
+        for name, mark in found.items():
+            base = self._base.get(name)
+            if base is not None and self._placed.get(name) == (mark, base["sha256"]):
+                continue
+            known = self._images.get(name)
+            if known is None or known[0] != mark:
+                known = self._images[name] = (mark, post_images(self.folder, [name], self._store)[name])
+            if base is None or known[1] is None or known[1]["sha256"] != base["sha256"]:
+                changed[name] = known[1]
+        return changed

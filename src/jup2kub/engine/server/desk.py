@@ -1,0 +1,353 @@
+"""The fold of one run in a server: events come in from agents, commands go out as letters in their boxes.
+
+Everything is under one lock, and nothing is waited for under it but a bell. What is kept here is liveness only: a server
+that starts again makes it anew from the store's records and from what the agents say when they join.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from jup2kub.engine import events as ev
+from jup2kub.engine.budgets import INFRASTRUCTURE, KINDS_OF_LOSS, MEMORY, Config
+from jup2kub.engine.state import advance
+from jup2kub.engine.tasks import LOST, MAIN, TERMINAL, State, by_cell, waiting
+from jup2kub.errors import StoreProblem
+from jup2kub.model.job import Job
+from jup2kub.store import BlobRef, Record, Slot, Store
+
+STORY = 100_000
+"""Events of the log that are kept."""
+Letter = Mapping[str, Any]
+
+
+@dataclass
+class Box:
+    """Letters to one agent, until it says that it has them."""
+
+    bell: threading.Condition
+    about: Mapping[str, Any]
+    """What it said of itself when it joined."""
+    letters: list[Letter] = field(default_factory=list)
+    written: int = 0
+    heard: int = 0
+    """Number of the last event taken from it."""
+
+
+class Desk:
+    """`clock` gives seconds that only grow. Methods are safe for threads."""
+
+    def __init__(
+        self,
+        store: Store,
+        run: str,
+        job: Job,
+        where: BlobRef,
+        config: Config,
+        clock: Callable[[], float] = time.monotonic,
+        chance: random.Random | None = None,
+    ) -> None:
+        self.store, self.run, self.job, self.where = store, run, job, where
+        self._clock, self._chance = clock, chance or random.Random(run)
+        self._lock = threading.RLock()
+        self._news = threading.Condition(self._lock)
+        self.boxes: dict[str, Box] = {}
+        self._specs: dict[str, Letter] = {}
+        self._last: dict[str, Any] = {}
+        """What the latest attempt of each task reported when it ended."""
+        self._main_at: int | None = None
+        self._deaths: dict[str, int] = {}
+        self.story: list[Letter] = []
+        self._told = 0
+        self.wake = 0.0
+        self.ended: bool | None = None
+        """None = it goes on; else whether the main line committed."""
+        self.changed: Callable[[], None] = lambda: None
+        """Called, under the lock, after the state has changed."""
+        self.state: State = by_cell(job.plan, config)
+        self._restore()
+
+    def _restore(self) -> None:
+        """Take over what an earlier server of this run has left in the store."""
+        epoch = self.store.last_epoch(self.run)
+        if epoch:
+            # The agent that has the main line may be there still: it is given time to say so.
+            main = self.state.tasks[MAIN]
+            until = self._clock() + self.state.config.silence_seconds
+            lost = replace(main, state=LOST, until=until, number=epoch, reason="the run server was away")
+            self.state = replace(self.state, tasks={**self.state.tasks, MAIN: lost})
+        for slot, record in self.store.records(self.run).items():
+            self.committed(slot, record)
+
+    # -- the fold ------------------------------------------------------------------------------------------------
+
+    def apply(self, event: ev.Event) -> None:
+        """Let something have happened, and do what follows from it."""
+        with self._lock:
+            self.state, commands = advance(self.state, event, self._clock())
+            for command in commands:
+                self._do(command)
+            self.changed()
+
+    def tick(self) -> float:
+        """Let time have passed; return the seconds until that may matter again, at most one."""
+        with self._lock:
+            if self.wake and self._clock() >= self.wake:
+                self.wake = 0.0
+                self.apply(ev.Tick(self._chance.random()))
+            return min(1.0, max(0.01, self.wake - self._clock())) if self.wake else 1.0
+
+    def committed(self, slot: Slot, record: Record) -> None:
+        """A record holds in a slot: it beats whatever else is said of its task."""
+        if slot.run == self.run and slot.step in self.state.tasks:
+            ok = record.get("status") == "ok"
+            if ok or slot.step == MAIN:
+                self.apply(ev.Committed(slot.step, str(slot.generation), ok))
+
+    def _do(self, command: ev.Command) -> None:
+        if isinstance(command, ev.Dispatch):
+            letter = self._main() if command.task == MAIN else self._specs.get(command.task, {})
+            fields = {"do": "start", "task": command.task, "attempt": command.attempt}
+            self._write(command.worker, {**letter, **fields, "memory": command.memory})
+        elif isinstance(command, ev.Abandon):
+            if command.task == MAIN and self._main_at is not None:
+                cell = str(self._main_at)
+                self._deaths[cell] = self._deaths.get(cell, 0) + 1
+                self._main_at = None
+            fields = {"do": "abandon", "task": command.task, "attempt": command.attempt}
+            self._write(command.worker, {**fields, "reason": command.reason})
+        elif isinstance(command, ev.Settled):
+            self._settle(command.task)
+        elif isinstance(command, ev.Wake):
+            self.wake = command.at
+        elif isinstance(command, ev.RunEnded):
+            self.ended = command.ok
+            for worker in self.boxes:
+                self._write(worker, {"do": "leave"})
+            self._news.notify_all()
+
+    def _main(self) -> Letter:
+        spent = self.state.tasks[MAIN].spent.get(MEMORY, 0)
+        return {"deaths": self._deaths, "last_memory": spent >= self.state.config.memory}
+
+    def _settle(self, task: str) -> None:
+        """Tell the main line, wherever it is, that a task has reached its last state."""
+        known = self.state.tasks[task]
+        letter = {
+            "do": "settled",
+            "task": task,
+            "turn": known.turn,
+            "state": known.state,
+            "reason": known.reason,
+            "outcome": self._last.get(task),
+        }
+        for attempt in self.state.tasks[MAIN].attempts:
+            self._write(attempt.worker, letter)
+
+    def _write(self, worker: str, letter: Letter) -> None:
+        box = self.boxes.get(worker)
+        if box is not None:
+            box.written += 1
+            box.letters.append({**letter, "number": box.written})
+            box.bell.notify_all()
+
+    # -- agents --------------------------------------------------------------------------------------------------
+
+    def join(self, body: Mapping[str, Any]) -> Any:
+        """An agent offers its capacity, and says what it has under way."""
+        with self._lock:
+            worker = str(body["worker"])
+            if worker not in self.boxes:
+                self.boxes[worker] = Box(threading.Condition(self._lock), dict(body))
+            if self.ended is not None:
+                self._write(worker, {"do": "leave"})
+            known = self.state.workers.get(worker)
+            if known is None:
+                self.apply(ev.WorkerJoined(worker, body["image"], body["cpu"], body["memory"], body["gpu"]))
+            for task, attempt, state in body["running"]:
+                self.apply(ev.Resumed(worker, task, attempt, state))
+            return {"run": self.run, "job": {"sha256": self.where.sha256, "bytes": self.where.bytes}}
+
+    def poll(self, body: Mapping[str, Any]) -> Any:
+        """Return the letters to an agent that it has not acknowledged; wait for one, `wait` seconds at most."""
+        with self._lock:
+            box = self._box(body)
+            box.letters = [letter for letter in box.letters if letter["number"] > body["acked"]]
+            if not box.letters:
+                box.bell.wait(min(60.0, float(body["wait"])))
+            return {"letters": list(box.letters)}
+
+    def beat(self, body: Mapping[str, Any]) -> Any:
+        """An agent is alive."""
+        with self._lock:
+            box = self._box(body)
+            box.about = {**box.about, **body.get("about", {})}
+            self.apply(ev.Heartbeat(str(body["worker"])))
+            return {}
+
+    def _box(self, body: Mapping[str, Any]) -> Box:
+        box = self.boxes.get(str(body["worker"]))
+        if box is None:
+            raise StoreProblem(
+                "J2K524", "the run server does not know this agent", "it joins again by itself"
+            )
+        return box
+
+    def left(self, worker: str, reason: str, kind: str = "infrastructure") -> None:
+        """An agent is gone for good, in the words of whoever watches its process."""
+        with self._lock:
+            self.apply(ev.WorkerLeft(worker, reason, self._chance.random(), kind))
+            self.boxes.pop(worker, None)
+
+    def leave(self, body: Mapping[str, Any]) -> Any:
+        """An agent goes by itself, with nothing under way."""
+        self.left(str(body["worker"]), str(body.get("reason", "")))
+        return {}
+
+    def report(self, body: Mapping[str, Any]) -> Any:
+        """Take what an agent says has happened; what was taken before is passed over."""
+        with self._lock:
+            box = self._box(body)
+            for event in body["events"]:
+                if event["number"] > box.heard:
+                    box.heard = event["number"]
+                    self._take(str(body["worker"]), event)
+            return {}
+
+    def _take(self, worker: str, event: Mapping[str, Any]) -> None:
+        kind, task, attempt = event["event"], event.get("task", MAIN), int(event.get("attempt", 0))
+        if kind == "started":
+            self.apply(ev.Started(task, attempt))
+        elif kind == "ended":
+            self._ended(task, attempt, event["outcome"])
+        elif kind == "waits":
+            self.apply(ev.MainWaits(attempt, bool(event["waiting"])))
+        elif kind == "cores":
+            self.apply(ev.CoresTaken(task, attempt, float(event["cores"])))
+        elif kind == "told":
+            if event["told"]["kind"] == "start" and event["told"]["where"] == "main":
+                self._main_at = event["told"]["cell"]
+            self._tell({"worker": worker, "task": task, "attempt": attempt, **event["told"]})
+
+    def _ended(self, task: str, attempt: int, outcome: Mapping[str, Any]) -> None:
+        kind, chance, reason = outcome["kind"], self._chance.random(), str(outcome.get("reason", ""))
+        if kind == "done":
+            record = self.store.record(Slot(self.run, task, 0, int(outcome["generation"])))
+            if record is not None:
+                self.committed(Slot(self.run, task, 0, int(outcome["generation"])), record)
+            else:
+                self.apply(
+                    ev.Failed(task, attempt, "infrastructure", "its commit is not there", jitter=chance)
+                )
+            return
+        self._last[task] = outcome
+        if kind == "raised":
+            self.apply(ev.Failed(task, attempt, "user", "it raised", bool(outcome["early"]), jitter=chance))
+        elif kind == "lost":
+            self._tell({"kind": "retry", "cell": outcome.get("cell"), "where": "step", "text": reason})
+            budget, peak = KINDS_OF_LOSS.get(outcome["cause"], INFRASTRUCTURE), int(outcome.get("peak", 0))
+            self.apply(ev.Failed(task, attempt, budget, reason, peak=peak, jitter=chance))
+        elif kind == "mispredicted":
+            self.apply(ev.Mispredicted(task, attempt, int(outcome["cell"]), reason))
+        else:
+            self.apply(ev.Unshippable(task, attempt, "", reason))
+
+    # -- the main line -------------------------------------------------------------------------------------------
+
+    def send(self, body: Mapping[str, Any]) -> Any:
+        """The main line sends a cell away."""
+        with self._lock:
+            task, turn = str(body["task"]), int(body["turn"])
+            slot = Slot(self.run, task, 0, int(body["generation"]))
+            self._specs[task] = {k: v for k, v in body.items() if k not in ("worker", "task")}
+            needs = tuple(f"cell-{i['cell']}" for i in body["inputs"])
+            record = self.store.record(slot)
+            if record is not None and turn > self.state.tasks[task].turn:
+                # It ended while the server that it had been sent through was away.
+                self.committed(slot, record)
+                done = replace(self.state.tasks[task], turn=turn)
+                self.state = replace(self.state, tasks={**self.state.tasks, task: done})
+                self._settle(task)
+            else:
+                self._last.pop(task, None)
+                self.apply(ev.Sent(task, needs, turn, float(body.get("cpu", 1.0))))
+            return {}
+
+    def withdraw(self, body: Mapping[str, Any]) -> Any:
+        """The main line wants tasks no more."""
+        for task in body["tasks"]:
+            self.apply(ev.Withdrawn(str(task), int(body["turn"])))
+        return {}
+
+    # -- the user ------------------------------------------------------------------------------------------------
+
+    def _tell(self, what: Letter) -> None:
+        self._told += 1
+        self.story.append({"number": self._told, "at": time.time(), **what})
+        del self.story[: max(0, len(self.story) - STORY)]
+        self._news.notify_all()
+
+    def events(self, body: Mapping[str, Any]) -> Any:
+        """Return what was told after event number `after`; wait for it, `wait` seconds at most."""
+        with self._lock:
+            after = int(body["after"])
+            if self._told <= after and self.ended is None:
+                self._news.wait(min(60.0, float(body["wait"])))
+            skip = max(0, len(self.story) - max(0, self._told - after))
+            return {"events": self.story[skip:], "last": self._told, "ended": self.ended}
+
+    def status(self, body: Mapping[str, Any]) -> Any:
+        """Return the tasks, the agents, and what is waited for, as JSON."""
+        with self._lock:
+            words, now = waiting(self.state), self._clock()
+            tasks = [
+                {
+                    "task": t.id,
+                    "cells": list(t.cells),
+                    "state": t.state,
+                    "reason": t.reason or words.get(t.id, ""),
+                    "spent": dict(t.spent),
+                    "attempts": [
+                        {"worker": a.worker, "number": a.number, "seconds": now - a.since, "silent": a.silent}
+                        for a in t.attempts
+                    ],
+                }
+                for t in self.state.tasks.values()
+                if t.id == MAIN or t.turn or t.attempts or t.state in TERMINAL
+            ]
+            agents = [
+                {
+                    "worker": w.id,
+                    "image": w.image,
+                    "cpu": w.cpu,
+                    "quiet": now - w.seen,
+                    **self.boxes[w.id].about,
+                }
+                for w in self.state.workers.values()
+                if w.id in self.boxes
+            ]
+            return {
+                "run": self.run,
+                "name": self.job.name,
+                "ended": self.ended,
+                "tasks": tasks,
+                "agents": agents,
+            }
+
+    def cancel(self, body: Mapping[str, Any]) -> Any:
+        """Stop the run: whatever still works cannot commit any more."""
+        reason = str(body.get("reason", "cancelled"))
+        self.store.cancel(self.run, {"reason": reason})
+        self.apply(ev.Cancel(reason))
+        return {}
+
+    def result(self, body: Mapping[str, Any]) -> Any:
+        """Return the record of the main line, and why there is none where there is none."""
+        with self._lock:
+            record = self.store.record(Slot(self.run, MAIN))
+            return {"ended": self.ended, "record": record, "reason": self.state.tasks[MAIN].reason}
