@@ -43,13 +43,23 @@ class PodClass:
         """Eight hexadecimal digits, the same for the same wishes."""
         return digest(to_json(self))[:8]
 
+    @property
+    def most_cores(self) -> float:
+        """Cores that it may use."""
+        return float(max(1, math.ceil(self.cpu)))
+
+    @property
+    def usable_memory(self) -> int:
+        """Bytes for tasks: a tenth is the agent's own, and the system's for it."""
+        return self.memory - self.memory // 10
+
     def resources(self) -> Mapping[str, Mapping[str, str]]:
         """Return `resources` of the container: both requests and limits, so that quotas and defaults never decide."""
         gpu = {self.gpu_resource: str(self.gpu)} if self.gpu else {}
         fixed = {"memory": quantity(self.memory), "ephemeral-storage": quantity(self.storage), **gpu}
         return {
             "requests": {"cpu": cores(self.cpu), **fixed},
-            "limits": {"cpu": cores(max(1.0, math.ceil(self.cpu))), **fixed},
+            "limits": {"cpu": cores(self.most_cores), **fixed},
         }
 
 
@@ -96,6 +106,8 @@ class RunSpec:
     """Agent pods at once, at most."""
     deadline: int = 24 * 3600
     """Seconds that one agent pod may live."""
+    idle: int = 60
+    """Seconds without work after which an agent leaves."""
     base: PodClass = field(default_factory=lambda: PodClass(""))
     """What a task gets that asks for nothing; its image is `image`."""
     volumes: Tuple[Volume, ...] = ()

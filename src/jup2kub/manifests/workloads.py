@@ -9,14 +9,12 @@ from jup2kub.manifests.objects import CLASS, base_name, metadata, selector
 from jup2kub.manifests.pods import (
     CACHE,
     PROGRAM,
-    SECRET,
     SPEC,
     STORE,
     Container,
     http_probe,
     mounted_claim,
     mounted_config,
-    mounted_secret,
     program,
     server_url,
     template,
@@ -44,13 +42,14 @@ def server_container(spec: RunSpec) -> Container:
     """Return the run server's container."""
     return Container(
         SERVER,
-        (*program(spec), "server", "--store", STORE, "--port", str(PORT), "--spec", f"{SPEC}/spec.json"),
+        (*program(spec), "server", "--spec", f"{SPEC}/spec.json"),
         server_class(spec),
-        {"JUP2KUB_TOKEN_FILE": f"{SECRET}/token"},
+        {"J2K_STORE": f"{STORE}/jup2kub", "J2K_PORT": str(PORT)},
         {
             "startupProbe": http_probe("/healthz", 1, 120),
             "livenessProbe": http_probe("/healthz", 10, 6),
-            "readinessProbe": http_probe("/readiness", 2, 3),
+            # Not /readiness: the job is sent through the service, which leads to ready pods only.
+            "readinessProbe": http_probe("/healthz", 2, 3),
         },
         grace=15,
         port=PORT,
@@ -63,7 +62,6 @@ def server(spec: RunSpec) -> Obj:
     name = base_name(spec.run)
     volumes = (
         mounted_claim("store", spec.claim or f"{name}-store", STORE),
-        mounted_secret("token", f"{name}-token", SECRET),
         mounted_config("spec", f"{name}-spec", SPEC),
     )
     pod = template(spec, server_container(spec), restart="Always", volumes=volumes)
@@ -88,11 +86,16 @@ def agent_container(spec: RunSpec, wish: PodClass) -> Container:
     """Return an agent's container: it asks the run server for work of its class."""
     return Container(
         AGENT,
-        (*program(spec), "agent", "--server", server_url(spec), "--class", wish.name, "--cache", CACHE),
+        (*program(spec), "agent"),
         wish,
         {
-            "JUP2KUB_TOKEN_FILE": f"{SECRET}/token",
-            "JUP2KUB_PROJECT": spec.project,
+            "J2K_SERVER": server_url(spec),
+            "J2K_PROJECT": spec.project,
+            "J2K_CACHE": CACHE,
+            "J2K_CPU": str(wish.most_cores),
+            "J2K_MEMORY": str(wish.usable_memory),
+            "J2K_GPU": str(wish.gpu),
+            "J2K_IDLE_SECONDS": str(spec.idle),
             **spec.environment,
         },
         grace=60,
@@ -102,8 +105,7 @@ def agent_container(spec: RunSpec, wish: PodClass) -> Container:
 
 def agent_template(spec: RunSpec, wish: PodClass) -> Obj:
     """Return the pod template of agents of this class."""
-    volumes = (mounted_secret("token", f"{base_name(spec.run)}-token", SECRET),)
-    return template(spec, agent_container(spec, wish), restart="Never", volumes=volumes)
+    return template(spec, agent_container(spec, wish), restart="Never")
 
 
 def agent_job(spec: RunSpec, wish: PodClass, name: str, owner: Optional[Obj] = None) -> Obj:
