@@ -7,9 +7,17 @@ from dataclasses import replace
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.comprehensions import Comprehensions
-from jup2kub.analyse.members import asks_names, class_labels, code_value, is_property, lookup, method_role
+from jup2kub.analyse.members import (
+    asks_names,
+    class_labels,
+    code_value,
+    is_property,
+    lookup,
+    method_role,
+    of_all,
+)
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, held, holder, part, union
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, held, holder, part, union
 
 DATA = ("ndarray", "frame")
 VIEWS_OF_FRAME = frozenset(
@@ -97,7 +105,15 @@ class Expressions(Comprehensions):
         if name in VIEWS_OF_FRAME and base.type in DATA:
             return Value(base.roots, packages=base.packages, type=base.type)
         kind = base.type if base.type in ("frame", "ndarray", "plot", "shared") else None
-        return Value(base.roots, base.code, None, base.packages, kind)
+        return Value(base.roots | self._of_class(base, name), base.code, None, base.packages, kind)
+
+    def _of_class(self, base: Value, name: str) -> Names:
+        """Return the label of the class if `self.name` may be what the class body binds: it is every object's."""
+        owner = self.function.owner if self.function is not None else None
+        if owner is None or "%0" not in base.roots:
+            return NONE
+        member = lookup(code_value(owner, "self"), name)
+        return frozenset({"%0'"}) if member is not None and of_all(member) and not member.code else NONE
 
     def _library_attribute(self, base: Value, name: str) -> Value:
         dotted = f"{base.library}.{name}"

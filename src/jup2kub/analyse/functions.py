@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from jup2kub.analyse.arguments import Args
-from jup2kub.analyse.members import lookup, member_name
+from jup2kub.analyse.members import lookup, member_name, of_all
 from jup2kub.analyse.record import CERTAIN
 from jup2kub.analyse.running import Running
 from jup2kub.analyse.scopes import is_generator, parameters
@@ -129,12 +129,7 @@ class Functions(Running):
         for member in members:
             for inner, _ in member.code:
                 inner.owner = inner.owner or code
-        code.shared = any(
-            not v.atom
-            and v.type != "function"
-            and (v.type != "definition" or any(r[0] != "~" for r in v.roots))
-            for v in members
-        )
+        code.shared = any(of_all(v) for v in members)
         packages = NONE.union(
             *(b.packages | ({b.library.partition(".")[0]} if b.library else NONE) for b in bases)
         )

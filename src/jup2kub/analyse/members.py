@@ -24,6 +24,13 @@ def lookup(value: Value, name: str) -> Value | None:
     return None
 
 
+def of_all(member: Value) -> bool:
+    """Whether what a class body binds is something changeable that all objects of the class have in common."""
+    if member.atom or member.type == "function":
+        return False
+    return member.type != "definition" or any(r[0] != "~" for r in member.roots)
+
+
 def class_labels(roots: Names) -> Names:
     """Return the labels of the classes of objects: of a parameter's, `%i'`."""
     return frozenset(r + "'" if r[0] == "%" and r[-1] != "'" else r for r in roots)

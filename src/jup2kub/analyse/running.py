@@ -58,13 +58,13 @@ class Running(Summaries):
             if found is None:
                 self.run_methods(callee)
                 return part(callee)
-            return self.run_call(Value(callee.roots, frozenset((c, "bound") for c, _ in found.code)), args)
+            return self.run_call(bound_to(callee, found), args)
         if code.generator or isinstance(code.node, ast.AsyncFunctionDef):
             roots = callee.roots | args.roots
             return Value(
                 roots, frozenset({(code, "running")}) | args.code, type="stateful", packages=args.packages
             )
-        receiver = replace(callee, code=callee.code | callee.of) if role == "bound" else None
+        receiver = replace(callee, code=callee.of) if role == "bound" else None
         return self._apply(code, receiver, callee, args)
 
     def _construct(self, code: Code, callee: Value, args: Args) -> Value:
@@ -80,11 +80,8 @@ class Running(Summaries):
         for name in ("__new__", "__init__", "__post_init__"):
             found = lookup(code_value(code, "self"), name)
             if found is not None:
-                own = Value(label, made.code)
-                self.run_call(
-                    Value(own.roots, frozenset((c, "bound") for c, _ in found.code)),
-                    Args(args.values, args.named, args.rest),
-                )
+                own = Value(label, frozenset({(code, "instance")}))
+                self.run_call(bound_to(own, found), Args(args.values, args.named, args.rest))
         for base in code.bases:
             for inner, role in base.code:
                 hook = inner.methods.get("__call__") if role == "self" else None
@@ -279,10 +276,7 @@ class Running(Summaries):
     def _run_members(self, value: Value, code: Code, wanted) -> None:  # type: ignore[no-untyped-def]
         for name, member in code.methods.items():
             if wanted(name) and member.code:
-                self.run_call(
-                    Value(value.roots, frozenset((c, "bound") for c, _ in member.code)),
-                    Args(rest=[part(value)]),
-                )
+                self.run_call(bound_to(value, member), Args(rest=[part(value)]))
         for base in code.bases:
             for inner, role in base.code:
                 if role == "self" and isinstance(inner.node, ast.ClassDef):
@@ -292,7 +286,12 @@ class Running(Summaries):
         found = lookup(value, name)
         if found is None or not found.code:
             return None
-        return self.run_call(Value(value.roots, frozenset((c, "bound") for c, _ in found.code)), Args())
+        return self.run_call(bound_to(value, found), Args())
+
+
+def bound_to(value: Value, member: Value) -> Value:
+    """Return what a class binds as it is reached through an object of it."""
+    return Value(value.roots, frozenset((c, "bound") for c, _ in member.code), of=value.code)
 
 
 def descends(code: Code, owner: Code) -> bool:

@@ -168,7 +168,7 @@ class Statements(Calls):
             setter = lookup(code_value(code, role), f"{name}.setter") if role == "instance" else None
             if setter is not None:
                 bound = frozenset((c, "bound") for c, _ in setter.code)
-                self.run(Value(base.roots, bound), [value])
+                self.run(Value(base.roots, bound, of=base.code), [value])
 
     def _class_changed(self, code: Code, role: str) -> None:
         """A store into a class reached through an object (`type(self).n`) changes the class under its name."""
