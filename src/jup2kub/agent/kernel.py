@@ -8,16 +8,16 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Callable
 
 from jup2kub.agent import memory
-from jup2kub.agent.launch import CONNECTION_FILE, Launch
+from jup2kub.agent.launch import Launch
 from jup2kub.agent.messages import CellResult, ForkRefused, KernelDeath, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.outputs import CellOutputs, Output, assemble, output_of
+from jup2kub.agent.spawn import HELLO, Spawned
 from jup2kub.agent.wire import Process, Wire, adopt_orphans
 from jup2kub.errors import EnvironmentProblem
 from jup2kub.kit.canon import from_json
@@ -34,8 +34,6 @@ __all__ = [
     "RunCell",
 ]
 
-CHILD = Path(__file__).parent.parent / "kernel"
-"""The folder that runs in the user's interpreter."""
 STACKS_SIGNAL = getattr(signal, "SIGRTMAX", signal.SIGUSR2) - (2 if hasattr(signal, "SIGRTMAX") else 0)
 OnOutput = Callable[[int, Output], None]
 """Called with the cell and a piece of output as soon as it is there; text of the two streams in no exact order."""
@@ -84,46 +82,21 @@ class Kernel:
 
         `names_of`: pid of the main kernel, whose file names of cells this one shall use; None = its own.
         """
-        if not launch.is_ipython:
-            raise EnvironmentProblem("J2K402", f"the kernel {launch.name!r} is not an IPython one")
-        ours, theirs = socket.socketpair()
-        out, their_out = os.pipe()
-        err, their_err = os.pipe()
-        handle, stacks = tempfile.mkstemp(prefix="jup2kub-stacks-")
-        os.close(handle)
-        fake = f"{tempfile.gettempdir()}/kernel-{secrets.token_hex(8)}.json"
-        arguments = [a.replace(CONNECTION_FILE, fake) for a in launch.arguments]
-        command = [*launch.argv, str(CHILD), str(theirs.fileno()), *arguments]
+        return await cls.greet(Spawned(launch, names_of), on_output)
+
+    @classmethod
+    async def greet(cls, spawned: Spawned, on_output: OnOutput | None = None) -> Kernel:
+        """Take over a process that was started, and wait until it can run cells. Raises EnvironmentProblem."""
+        spawned.take()
+        wire = Wire(spawned.control, spawned.out, spawned.err, spawned.token)
+        process = Process(spawned.process.pid, spawned.process)
+        kernel = cls(wire, process, on_output, spawned.stacks)
+        kernel._silent, kernel._number = True, HELLO
         try:
-            popen = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=their_out,
-                stderr=their_err,
-                pass_fds=(theirs.fileno(),),
-                cwd=launch.cwd,
-                env=dict(launch.env),
-                start_new_session=True,
-            )
-        except OSError as error:
-            ours.close()
-            os.close(out)
-            os.close(err)
-            raise EnvironmentProblem(
-                "J2K402", f"the kernel {launch.name or launch.python!r} does not start: {error}"
-            ) from error
-        finally:
-            theirs.close()
-            os.close(their_out)
-            os.close(their_err)
-        token = secrets.token_hex(8)
-        kernel = cls(Wire(ours, out, err, token), Process(popen.pid, popen), on_output, stacks)
-        kernel._silent = True
-        try:
-            kernel.info = await kernel._ask("hello", token=token, stacks=stacks, names_of=names_of)
+            kernel.info = await kernel._answer("hello", wire.expect(HELLO))
         except KernelDied as died:
-            Path(stacks).unlink()
-            raise _does_not_start(launch, died, kernel._wire.take()) from died
+            Path(spawned.stacks).unlink()
+            raise _does_not_start(spawned.launch, died, wire.take()) from died
         except asyncio.CancelledError:
             kernel.kill()
             await kernel.close()
@@ -312,6 +285,9 @@ class Kernel:
         self._number += 1
         reply = self._wire.expect(self._number)
         self._wire.send({"id": self._number, "do": do, **fields}, fds=tuple(fds))
+        return await self._answer(do, reply)
+
+    async def _answer(self, do: str, reply: asyncio.Future[dict[str, Any]]) -> Mapping[str, Any]:
         await asyncio.wait((reply, self.dead), return_when=asyncio.FIRST_COMPLETED)
         if not reply.done():
             reply.cancel()
