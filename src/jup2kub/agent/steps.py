@@ -332,7 +332,7 @@ class Attempt:
             start=start,
             attempt=self.number,
             worker=self.worker,
-            step=f"cell-{cell.index}",
+            step=session.step_of.get(cell.index, f"cell-{cell.index}"),
         )
         if result.status != "ok":
             if self.early:
