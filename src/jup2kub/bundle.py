@@ -12,7 +12,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 TRAVELS = ("__init__.py", "errors.py", "kit", "model", "store", "agent", "engine", "kernel", "manifests")
-ALSO = ("cluster/__init__.py", "cluster/rest.py", "cluster/incluster.py")
+ALSO = tuple(f"cluster/{name}.py" for name in ("__init__", "rest", "incluster", "reasons", "capacity"))
 STAYS = frozenset({"engine/foreign.py"})
 """It runs notebooks of other languages by nbclient, which pods do not have."""
 EPOCH = (1980, 1, 1, 0, 0, 0)

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 from jup2kub.engine.server.hall import Hall
+from jup2kub.engine.server.hire import hire, read_spec
 from jup2kub.engine.server.web import Server
 from jup2kub.errors import Jup2KubError
 from jup2kub.store.files import FileStore
@@ -25,6 +26,9 @@ def options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--run", default=environ.get("J2K_RUN", ""))
     parser.add_argument("--host", default=environ.get("J2K_HOST", "0.0.0.0"))
     parser.add_argument("--port", type=int, default=int(environ.get("J2K_PORT", "8080")))
+    parser.add_argument(
+        "--spec", type=Path, help="JSON of a RunSpec: this server keeps its agents' Jobs itself"
+    )
     return parser.parse_args(arguments)
 
 
@@ -39,10 +43,14 @@ def main(arguments: list[str]) -> int:
             hall = Hall(store, os.environ["J2K_TOKEN"], wanted.run)
             if wanted.run:
                 hall.resume()
+            bell = threading.Event()
+            if wanted.spec is not None:
+                hire(hall, read_spec(wanted.spec), stop, bell)
             server = Server(hall.site, wanted.host, wanted.port).begin()
             sys.stderr.write(f"run server {server.url}\n")
             sys.stderr.flush()
             hall.serve(stop)
+            bell.set()
             server.close()
     except Jup2KubError as problem:
         sys.stderr.write(f"error: {problem}\n")

@@ -292,6 +292,15 @@ class Desk:
         del self.story[: max(0, len(self.story) - STORY)]
         self._news.notify_all()
 
+    def note(self, text: str) -> None:
+        """Tell the user something about the run as a whole."""
+        with self._lock:
+            self._tell({"kind": "note", "text": text})
+
+    def give_up(self, reason: str) -> None:
+        """End a run that can never get what it needs; what was committed stays, and `run` again continues."""
+        self.apply(ev.Cancel(reason))
+
     def events(self, body: Mapping[str, Any]) -> Any:
         """Return what was told after event number `after`; wait for it, `wait` seconds at most."""
         with self._lock:
