@@ -1,69 +1,71 @@
-"""What a pod carries of this program: its files, and one zipapp of them, the same bytes for the same sources.
+"""The program that pods carry, as one file: run server, agent and kernel child, and nothing of the compiler.
 
-The compiler, the command line and the clients of a user's machine stay at home. All that travels keeps to Python 3.9
-and the standard library.
+A zip archive that Python runs; the same sources give the same bytes. It unpacks itself into the temporary folder, for the
+kernel child is started from a folder by whatever interpreter the notebook's kernel has.
 """
 
 from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from pathlib import Path
 
-HERE = Path(__file__).parent
-TRAVELS = ("__init__.py", "errors.py", "kit", "model", "store", "agent", "engine", "kernel", "manifests")
-ALSO = tuple(f"cluster/{name}.py" for name in ("__init__", "rest", "incluster", "reasons", "capacity"))
-STAYS = frozenset({"engine/foreign.py"})
-"""It runs notebooks of other languages by nbclient, which pods do not have."""
-EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The first time that a zip file can tell."""
-MAIN = '''\
-"""Starts an agent, or with the word `server` first a run server."""
+from jup2kub.errors import UsageError
 
-import importlib
-import os
+LIMIT = 900 << 10
+"""Bytes; a config map holds 1 MiB with everything around it."""
+PARTS = ("errors.py", "pod.py", "kit", "model", "store", "agent", "engine", "kernel", "cluster", "manifests")
+LEFT_OUT = frozenset({"engine/foreign.py", "engine/early.py", "cluster/outside.py"})
+"""For the user's machine only."""
+DATA = frozenset({".py", ".json"})
+STAMP = (1980, 1, 1, 0, 0, 0)
+START = '''"""Unpacks the program beside it and runs it."""
+import atexit
+import shutil
 import sys
 import tempfile
 import zipfile
 
-here = os.path.dirname(os.path.abspath(__file__))
-if os.path.isfile(here):
-    # A zipapp: the kernel child is started as a folder, so the files must lie on a disk.
-    folder = tempfile.mkdtemp(prefix="jup2kub-")
-    with zipfile.ZipFile(here) as archive:
-        archive.extractall(folder)
-    sys.path[0] = folder
-words = sys.argv[1:]
-part = words.pop(0) if words[:1] in (["agent"], ["server"]) else "agent"
-main = importlib.import_module("jup2kub.engine.%s.__main__" % {"agent": "pod", "server": "server"}[part]).main
-sys.exit(main(words))
+folder = tempfile.mkdtemp(prefix="jup2kub-program-")
+atexit.register(shutil.rmtree, folder, True)
+with zipfile.ZipFile(sys.path[0]) as program:
+    program.extractall(folder)
+sys.path[0] = folder
+sys.dont_write_bytecode = True
+
+from jup2kub.pod import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:]))
 '''
 
 
-def agent_files() -> dict[str, bytes]:
-    """Return the files by their path below the folder that Python starts, `__main__.py` among them; sorted."""
-    found = {"__main__.py": MAIN.encode()}
-    for name in TRAVELS:
-        place = HERE / name
-        paths = place.rglob("*") if place.is_dir() else [place]
+def files(source: Path) -> dict[str, bytes]:
+    """Return what the bundle holds, by path in the archive; `source`: the folder of this package."""
+    found = {"__main__.py": START.encode(), "jup2kub/__init__.py": (source / "__init__.py").read_bytes()}
+    for part in PARTS:
+        top = source / part
+        paths = sorted(top.rglob("*")) if top.is_dir() else [top]
         for path in paths:
-            if path.is_file() and "__pycache__" not in path.parts and path.suffix != ".pyc":
-                found[path.relative_to(HERE.parent).as_posix()] = path.read_bytes()
-    for name in ALSO:
-        if (HERE / name).is_file():
-            found[f"jup2kub/{name}"] = (HERE / name).read_bytes()
-    for name in STAYS:
-        found.pop(f"jup2kub/{name}", None)
-    return dict(sorted(found.items()))
+            name = path.relative_to(source).as_posix()
+            if path.is_file() and path.suffix in DATA and name not in LEFT_OUT and "__pycache__" not in name:
+                found[f"jup2kub/{name}"] = path.read_bytes()
+    return found
 
 
-def agent_zipapp() -> bytes:
-    """Return the zipapp that `python agent.pyz` starts."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as archive:
-        for name, data in agent_files().items():
-            info = zipfile.ZipInfo(name, EPOCH)
-            info.external_attr = 0o644 << 16
-            info.create_system = 3
-            archive.writestr(info, data, zipfile.ZIP_DEFLATED, 9)
-    return out.getvalue()
+def build(source: Path = Path(__file__).parent) -> bytes:
+    """Return the bundle. Raises UsageError (J2K730) when it is too big for a config map."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=zlib.Z_BEST_COMPRESSION) as archive:
+        for name, data in sorted(files(source).items()):
+            entry = zipfile.ZipInfo(name, STAMP)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, data)
+    found = made.getvalue()
+    if len(found) > LIMIT:
+        raise UsageError(
+            "J2K730",
+            f"the program has {len(found) >> 10} KiB, more than the {LIMIT >> 10} that fit into a config map",
+            "use an image that brings it",
+        )
+    return found

@@ -61,14 +61,14 @@ class Lab:
                 process.wait()
 
     def _environ(self) -> dict[str, str]:
-        return {**os.environ, "J2K_TOKEN": TOKEN, "PYTHONHASHSEED": "0"}
+        return {**os.environ, "JUP2KUB_TOKEN": TOKEN, "PYTHONHASHSEED": "0"}
 
     def serve(self) -> None:
         """Start the run server."""
         words = ["--store", str(self.folder / "store"), "--run", self.name]
         words += ["--host", "127.0.0.1", "--port", str(self.port)]
         log = open(self.folder / "server.log", "ab")  # noqa: SIM115
-        command = [sys.executable, "-m", "jup2kub.engine.server", *words]
+        command = [sys.executable, "-m", "jup2kub.pod", "server", *words]
         self.server = subprocess.Popen(command, env=self._environ(), stderr=log)
         log.close()
 
@@ -78,9 +78,9 @@ class Lab:
             number = len(self.agents)
             words = ["--server", self.url, "--project", str(self.folder / f"pod-{number}" / "project")]
             words += ["--cache", str(self.folder / f"pod-{number}" / "cache")]
-            environ = {**self._environ(), "J2K_POD": f"pod-{number}", **more}
+            environ = {**self._environ(), "JUP2KUB_POD": f"pod-{number}", **more}
             log = open(self.folder / f"agent-{number}.log", "ab")  # noqa: SIM115
-            command = [sys.executable, "-m", "jup2kub.engine.pod", *words]
+            command = [sys.executable, "-m", "jup2kub.pod", "agent", *words]
             self.agents.append(subprocess.Popen(command, env=environ, stderr=log, stdout=log))
             log.close()
 

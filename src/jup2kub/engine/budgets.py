@@ -36,6 +36,8 @@ class Config:
     """An attempt that has not started this long after it was dispatched is lost; 0 = no limit."""
     max_memory: int = 0
     """Most that a task may be given after it ran out of memory; 0 = no limit."""
+    strict: bool = False
+    """A task never goes to a worker with less memory than it asks for: one with more can be had."""
     main_cpu: float = 1.0
     """Cores that the main line takes while it executes."""
 

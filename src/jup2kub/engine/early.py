@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-from pathlib import Path
 
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.spawn import Spawned
 from jup2kub.errors import EnvironmentProblem
 
 
 class Early:
-    """The start of the kernel called `name`, if there is one."""
+    """The start of the kernel called `name`, if there is one. `ahead`: a process that may be that kernel already."""
 
-    def __init__(self, name: str, folder: str) -> None:
+    def __init__(self, name: str, folder: str, ahead: Spawned | None = None) -> None:
         self.launch: Launch | None = None
         self._starting: asyncio.Task[Kernel] | None = None
         with contextlib.suppress(EnvironmentProblem):
             self.launch = find(name, cwd=folder)
-            if self.launch.is_ipython:
+            if ahead is not None and ahead.launch == self.launch:
+                self._starting = asyncio.ensure_future(Kernel.greet(ahead))
+            elif self.launch.is_ipython:
                 self._starting = asyncio.ensure_future(Kernel.start(self.launch))
 
     async def kernel(self, launch: Launch) -> asyncio.Task[Kernel]:
@@ -35,12 +36,3 @@ class Early:
         if self._starting is not None:
             with contextlib.suppress(EnvironmentProblem):
                 await (await asyncio.shield(self._starting)).close()
-
-
-def peek(path: Path) -> str:
-    """Return the kernel that a notebook names, from a quick look; empty if the look tells nothing."""
-    try:
-        metadata = json.loads(path.read_bytes())["metadata"]
-        return str(metadata.get("kernelspec", {}).get("name", ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return ""

@@ -361,7 +361,7 @@ class _Fold:
 
     def _fits(self, worker: Worker, task: Task) -> bool:
         """Whether the task may start there: alone it always may, for a prediction can be wrong; a device cannot be shared."""
-        if not suits(worker, task):
+        if not suits(worker, task, self.config.strict):
             return False
         cpu, memory, gpu = left(worker, self.tasks.values())
         if task.gpu > gpu:

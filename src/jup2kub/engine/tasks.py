@@ -172,16 +172,17 @@ def waiting(state: State) -> Mapping[str, str]:
     """Return for each READY task, in words, what it waits for."""
     return {
         t.id: "waits for a free worker"
-        if any(suits(w, t) for w in state.workers.values())
+        if any(suits(w, t, state.config.strict) for w in state.workers.values())
         else f"waits for a worker with {t.gpu} gpu and image {t.image or 'any'}"
         for t in state.tasks.values()
         if t.state == READY
     }
 
 
-def suits(worker: Worker, task: Task) -> bool:
-    """Return whether `worker` is of the class that `task` wants, busy or not."""
-    return (not task.image or task.image == worker.image) and task.gpu <= worker.gpu
+def suits(worker: Worker, task: Task, strict: bool = False) -> bool:
+    """Return whether `worker` is of the class that `task` wants, busy or not; `strict`: its memory counts too."""
+    roomy = not strict or not worker.memory or task.memory <= worker.memory
+    return roomy and (not task.image or task.image == worker.image) and task.gpu <= worker.gpu
 
 
 def left(worker: Worker, tasks: Iterable[Task]) -> tuple[float, int, int]:

@@ -22,6 +22,7 @@ from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.outputs import Output
 from jup2kub.agent.session import Told
 from jup2kub.engine.pod.hands import Desk
+from jup2kub.engine.pod.settings import HIDDEN
 from jup2kub.engine.pod.tasks import Bench, Main, step
 from jup2kub.engine.pod.workspace import Workspace
 from jup2kub.engine.tasks import MAIN
@@ -37,8 +38,6 @@ POLL = 20.0
 """Seconds that the server may keep a request for letters."""
 NAMES_OF = 1
 """The process that files of cells are named after, the same in all kernels of a run: their names are the same everywhere."""
-HIDDEN = "J2K_"
-"""Environment variables that begin so are the agent's own; no kernel sees them."""
 
 
 @dataclass(frozen=True)

@@ -1,56 +1,73 @@
-"""The process of a run server: `python -m jup2kub.engine.server --store DIR …`; the token comes in J2K_TOKEN."""
+"""The process of a run server."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import secrets
 import signal
 import sys
 import threading
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from jup2kub.cluster import incluster
+from jup2kub.cluster.capacity import JobCapacity
+from jup2kub.engine.budgets import Config
+from jup2kub.engine.pod.settings import token
 from jup2kub.engine.server.hall import Hall
-from jup2kub.engine.server.hire import hire, read_spec
+from jup2kub.engine.server.steward import Steward
 from jup2kub.engine.server.web import Server
 from jup2kub.errors import Jup2KubError
+from jup2kub.kit.canon import from_json
+from jup2kub.manifests.spec import RunSpec
 from jup2kub.store.files import FileStore
 
 
-def options(arguments: list[str]) -> argparse.Namespace:
-    """Parse the command line; each option's default is an environment variable."""
+def options(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="jup2kub-server")
-    environ = os.environ
-    parser.add_argument(
-        "--store", type=Path, default=environ.get("J2K_STORE"), required="J2K_STORE" not in environ
-    )
-    parser.add_argument("--run", default=environ.get("J2K_RUN", ""))
-    parser.add_argument("--host", default=environ.get("J2K_HOST", "0.0.0.0"))
-    parser.add_argument("--port", type=int, default=int(environ.get("J2K_PORT", "8080")))
-    parser.add_argument(
-        "--spec", type=Path, help="JSON of a RunSpec: this server keeps its agents' Jobs itself"
-    )
+    parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--run", default=environ.get("JUP2KUB_RUN", ""))
+    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument("--spec", type=Path)
     return parser.parse_args(arguments)
+
+
+def steward(hall: Hall, spec: RunSpec, stop: threading.Event) -> None:
+    """Look after capacity in a thread, as soon as there is a job."""
+    capacity = JobCapacity(incluster.connect(), spec, lambda: secrets.token_hex(4))
+
+    def ask(request: str, body: Mapping[str, Any]) -> Any:
+        return hall.site.routes[request](body)
+
+    def begin(_: object) -> None:
+        threading.Thread(target=Steward(ask, capacity, spec).serve, args=(stop,), daemon=True).start()
+
+    hall.watchers.append(begin)
 
 
 def main(arguments: list[str]) -> int:
     """Serve one run until told to end; 1 when the store cannot be used."""
-    wanted = options(arguments)
+    wanted = options(arguments, os.environ)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     try:
         with FileStore(wanted.store) as store:
-            hall = Hall(store, os.environ["J2K_TOKEN"], wanted.run)
+            spec = from_json(RunSpec, json.loads(wanted.spec.read_text())) if wanted.spec else None
+            hall = Hall(store, token(os.environ), wanted.run, Config(strict=spec is not None))
+            if spec is not None and spec.jobs_by == "server":
+                steward(hall, spec, stop)
             if wanted.run:
                 hall.resume()
-            bell = threading.Event()
-            if wanted.spec is not None:
-                hire(hall, read_spec(wanted.spec), stop, bell)
             server = Server(hall.site, wanted.host, wanted.port).begin()
             sys.stderr.write(f"run server {server.url}\n")
             sys.stderr.flush()
             hall.serve(stop)
-            bell.set()
             server.close()
     except Jup2KubError as problem:
         sys.stderr.write(f"error: {problem}\n")

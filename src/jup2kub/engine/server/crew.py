@@ -23,6 +23,8 @@ from jup2kub.manifests.spec import PodClass, RunSpec
 
 LOOK = 1.0
 """Seconds between looks at the cluster while something changes."""
+REST = 0.2
+"""Seconds between two looks, however loud the bell is."""
 CALM = 5.0
 """Seconds between looks while nothing does."""
 YOUNG = 3
@@ -91,8 +93,9 @@ class Crew:
             except ClusterProblem as problem:
                 self._say("cluster", f"the cluster refuses: {problem.message}")
                 busy = False
-            bell.wait(LOOK if busy else CALM)
-            bell.clear()
+            if not stop.wait(REST):
+                bell.wait(LOOK if busy else CALM)
+                bell.clear()
 
     def look(self) -> bool:
         """Bury, look, tell, start and stop; return whether something is under way. Raises ClusterProblem."""

@@ -32,6 +32,9 @@ ROUTES = (
     "status",
     "cancel",
     "result",
+    "needs",
+    "gone",
+    "words",
 )
 
 
@@ -51,7 +54,6 @@ class Hall:
         self.site.routes["join"] = self._join
         for route in ROUTES:
             self.site.routes[route] = self._to_desk(route)
-        self.site.ready = lambda: self.desk is not None
 
     def _to_desk(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         def act(body: Mapping[str, Any]) -> Any:
