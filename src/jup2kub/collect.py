@@ -149,6 +149,8 @@ def _cell_record(
         peak_bytes=outcome.peak_bytes,
         source="store" if outcome.from_store else "run",
     )
+    if outcome.loops:
+        record["loops"] = [dict(loop) for loop in outcome.loops]
     return record
 
 

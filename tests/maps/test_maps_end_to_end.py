@@ -155,3 +155,28 @@ def test_facts_tell_how_long_each_loop_takes(tmp_path: Path) -> None:
     facts = [f for f in compose.open_store(settings).profile().values() if f.loops]
     assert [list(f.loops) for f in facts] == [["2"]]
     assert 1.0 < facts[0].loops["2"] < 4.0
+
+
+def test_a_map_that_turns_out_dependent_says_so_and_goes_on_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hidden = "class Box:\n    last = 0\nbox = Box()\ndef g(x):\n    setattr(box, 'last', box.last + x)\n    return f(x)\n"
+    source = "#| map\nout = []\nfor x in range(8):\n    out.append(g(x))\n"
+    path = write(tmp_path, WHO + hidden, source, "print(box.last, len(out))")
+    assert run(path) == 0
+    assert text(path) == "28 8\n"
+    said = capsys.readouterr().err
+    assert "J2K368 the loop in line 3 goes on in order" in said
+    assert "`Box`, which other iterations share" in said
+    loop: Any = nbformat.read(path.with_name("out.ipynb"), 4).cells[1].metadata["jup2kub"]["loops"]
+    assert [(p["line"], p["iterations"], p["spread"]) for p in loop] == [(3, 8, 0)]
+    assert "share" in loop[0]["why"]
+
+
+def test_a_map_that_is_had_says_how_much_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, WHO, "#| map\n" + LOOP, COUNT)
+    assert run(path) == 0
+    assert "J2K368" not in capsys.readouterr().err
+    loop: Any = nbformat.read(path.with_name("out.ipynb"), 4).cells[1].metadata["jup2kub"]["loops"]
+    assert loop[0]["spread"] >= 30
+    assert loop[0]["why"] == ""

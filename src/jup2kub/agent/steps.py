@@ -14,10 +14,11 @@ from typing import Any, Callable, Union
 from jup2kub.agent.apart import as_whole, define
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
+from jup2kub.agent.loops import loops_of, shortfall
 from jup2kub.agent.recipe import Op, shippable
 from jup2kub.agent.room import NOT_KEPT
 from jup2kub.agent.saving import lasting, save
-from jup2kub.agent.session import Record, Session
+from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.undo import restore
 from jup2kub.errors import StoreProblem
 from jup2kub.model.facts import Facts
@@ -193,6 +194,9 @@ async def execute(
     )
     with kernel.lent(cores):
         result = await _within(kernel, request, cell)
+    less = None if silent else shortfall(result)
+    if less:
+        session.tell(Told("note", cell.index, text=less))
     return as_whole(cell, result) if split else result
 
 
@@ -253,6 +257,7 @@ def outcome_of(
         seconds=result.seconds,
         peak_bytes=result.facts.peak_bytes or None,
         error=told_error(error) if error else None,
+        loops=loops_of(result),
     )
 
 

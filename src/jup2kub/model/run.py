@@ -53,6 +53,8 @@ class CellOutcome:
     from_store: bool = False
     """The result was kept from an earlier run; `start`, `seconds` and `worker` are those of that run."""
     error: Optional[CellError] = None
+    loops: Tuple[Mapping[str, Any], ...] = ()
+    """Loops whose iterations were spread or asked to be: `line`, `function`, `iterations`, `spread`, `why` not all."""
     digests: Mapping[str, Optional[str]] = field(default_factory=dict)
     """Digest of each variable after the cell, for `verify`; None = the value has no digest;
     empty = it left no variables, or none were asked for."""
