@@ -16,11 +16,12 @@ from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import Launch, find
 from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.session import Session, Terms, Told
+from jup2kub.agent.spawn import Spawned, peek
 from jup2kub.agent.world import world
 from jup2kub.analyse import annotations as tables
 from jup2kub.analyse import loops
 from jup2kub.engine import foreign, lives
-from jup2kub.engine.early import Early, peek
+from jup2kub.engine.early import Early
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.notebook import Notebook
@@ -212,9 +213,10 @@ def execute(
     tell: Callable[[Told], None],
     proof: Proof | None = None,
     know: Callable[[Notebook], None] = lambda notebook: None,
+    ahead: Spawned | None = None,
 ) -> Execution:
     """Run the notebook by plan on this machine. Raises Jup2KubError; KeyboardInterrupt leaves a resumable run."""
-    return asyncio.run(execute_async(settings, tell, proof or Proof(), None, know))
+    return asyncio.run(execute_async(settings, tell, proof or Proof(), None, know, ahead))
 
 
 async def execute_async(
@@ -223,12 +225,16 @@ async def execute_async(
     proof: Proof,
     flights: Flights | None = None,
     know: Callable[[Notebook], None] = lambda notebook: None,
+    ahead: Spawned | None = None,
 ) -> Execution:
-    """Do the work of `execute` in a running event loop. `know` is given the notebook as soon as it is read."""
+    """Do the work of `execute` in a running event loop.
+
+    `know` is given the notebook as soon as it is read; `ahead` is used if it is the kernel that is wanted.
+    """
     loop = asyncio.get_running_loop()
     began = loop.time()
     project = str(settings.notebook.resolve().parent)
-    early = Early(settings.kernel or peek(settings.notebook), project)
+    early = Early(settings.kernel or peek(settings.notebook), project, ahead)
     store: Store | None = None
     try:
         notebook = await asyncio.to_thread(read_notebook, settings)
@@ -330,11 +336,14 @@ async def _run(
         undo,
     )
 
-    def replan() -> None:
-        again = compile_notebook(compiled.notebook, replace(settings, plan="hybrid"), store)
-        session.use(again.plan, again.keys)
+    def again() -> Compiled:
+        return compile_notebook(compiled.notebook, replace(settings, plan="hybrid"), store)
 
-    session.flights = flights
+    def replan() -> None:
+        found = again()
+        session.use(found.plan, found.keys)
+
+    session.flights, session.look_again = flights, lambda: again().plan
     state = "interrupted"
     try:
         stopped = await lives.run(session, launch, kernel, replan)

@@ -88,3 +88,12 @@ class Spawned:
         os.close(self.out)
         os.close(self.err)
         Path(self.stacks).unlink()
+
+
+def peek(path: Path) -> str:
+    """Return the kernel that a notebook names, from a quick look; empty if the look tells nothing."""
+    try:
+        metadata = json.loads(path.read_bytes())["metadata"]
+        return str(metadata.get("kernelspec", {}).get("name", ""))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return ""

@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jup2kub import __version__
+from jup2kub.cli import ahead
 from jup2kub.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, Jup2KubError, UsageError
 from jup2kub.kit.canon import nearest
 
@@ -22,6 +23,7 @@ VERBS = {
     "run": "run a notebook and write the executed one",
     "plan": "show what would run where, and why",
     "lock": "say what exactly runs a notebook, with hashes, and keep the wheels",
+    "build": "make container images of a notebook, without a daemon",
     "verify": "prove that the planned run gives the notebook's answer",
     "status": "show a run in the store",
     "runs": "list the runs in the store",
@@ -93,8 +95,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     verb = next((w for w in words if w in VERBS), "")
     debug = "--debug" in words
     end_as_interrupted()
+    started = None
     try:
-        chosen = parser(verb).parse_args(words)
+        started = ahead.begin(words) if verb == "run" else None
+        chosen = parser(verb).parse_args(words, argparse.Namespace(ahead=started))
         return int(chosen.act(chosen))
     except SystemExit as leaving:
         return int(leaving.code or 0)
@@ -117,6 +121,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: J2K900 {type(error).__name__}: {error}", file=sys.stderr)
         print("hint: this is a fault of jup2kub; `--debug` shows where. Please report it.", file=sys.stderr)
         return EXIT_INTERNAL
+    finally:
+        if started is not None:
+            started.abandon()
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import collect, ipynb, sweeping, sweeps
-from jup2kub.cli import common
+from jup2kub.agent.spawn import Spawned
+from jup2kub.cli import common, onkube
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import Execution, Settings, execute
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, UsageError
@@ -54,10 +55,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a variable for sweep.csv (may be repeated)",
     )
+    onkube.options(parser)
 
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
+    onkube.check_local(options)
     sets = common.parameter_sets(options.parameters, options.sweep)
     if options.sweep is not None or len(sets) > 1:
         return sweep(options, sets)
@@ -65,7 +68,10 @@ def act(options: argparse.Namespace) -> int:
     target = options.out or default_out(wanted.notebook)
     check_target(target, wanted.notebook)
     began = time.monotonic()
-    done = run_one(wanted)
+    if options.on == "kubernetes":
+        done = onkube.execute(options, wanted, target)
+    else:
+        done = run_one(wanted, options.ahead)
     write(target, document(done, wanted))
     failed = done.stopped is not None or any(o.status == "error" for o in published_errors(done))
     report(options, done, target, time.monotonic() - began, failed)
@@ -92,10 +98,10 @@ def check_target(target: Path, source: Path, make: Path | None = None) -> None:
         )
 
 
-def run_one(wanted: Settings) -> Execution:
+def run_one(wanted: Settings, ahead: Spawned | None) -> Execution:
     """Run one notebook and tell its story."""
     with Progress() as progress:
-        return execute(wanted, progress, know=progress.know)
+        return execute(wanted, progress, know=progress.know, ahead=ahead)
 
 
 def published_errors(done: Execution) -> list[Any]:
