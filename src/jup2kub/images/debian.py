@@ -18,6 +18,8 @@ from jup2kub.images.blobs import Blobs
 from jup2kub.images.layer import Layer
 from jup2kub.images.tree import Entry, Ground, clean, file, folder, link, settle
 
+VERSION = 1
+"""Of this module's work: a higher one makes the layer anew."""
 SUITES = {"3.9": "bullseye", "3.11": "bookworm", "3.13": "trixie"}
 """The release of Debian whose own Python is of that version."""
 GLIBC = (((2, 31), "bullseye"), ((2, 36), "bookworm"), ((2, 41), "trixie"))

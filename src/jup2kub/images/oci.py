@@ -10,7 +10,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -102,6 +102,11 @@ def assemble(
         )
     )
     return Image(name, config, manifest, tuple(layers), command, architecture)
+
+
+def named(image: Image, name: str) -> Image:
+    """Return the image under another name."""
+    return replace(image, name=name)
 
 
 def index(images: Sequence[Image]) -> bytes:

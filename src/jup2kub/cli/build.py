@@ -1,0 +1,109 @@
+"""`jup2kub build`: container images of a notebook, without a daemon."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from jup2kub import imaging
+from jup2kub.cli import common
+from jup2kub.compose import Settings
+from jup2kub.errors import EXIT_OK, EnvironmentProblem
+from jup2kub.images import oci, squeeze
+from jup2kub.images.blobs import Blobs, default_folder
+from jup2kub.images.build import Built
+from jup2kub.images.layers import Maker
+from jup2kub.images.spec import Told
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("notebook", type=Path, metavar="NB", help="the notebook")
+    parser.add_argument(
+        "--strategy",
+        choices=("lock", "closure", "dockerfile", "rpz"),
+        default="lock",
+        help="lock: a base and hash-checked wheels; closure: this machine's interpreter and packages as they are; "
+        "dockerfile, rpz: folders for other builders (default: lock)",
+    )
+    parser.add_argument(
+        "--base",
+        default="debian",
+        metavar="REF|TAR|debian",
+        help="what images stand on: a registry image, a tar of a root file system, or Debian packages "
+        "(default: debian)",
+    )
+    parser.add_argument("--archive", type=Path, metavar="F.tar", help="write all images into one archive")
+    parser.add_argument(
+        "--kernel", default="", metavar="NAME", help="kernelspec to use instead of the notebook's"
+    )
+    common.store_option(parser)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    began = time.monotonic()
+    settings = Settings(notebook=options.notebook, workers=1, kernel=options.kernel, store=options.store)
+    blobs = Blobs(default_folder(os.environ, Path.home()))
+    maker = Maker(blobs, squeeze.kinds()[0], tell)
+    built = imaging.build(imaging.Wanted(settings, options.strategy, options.base), maker)
+    if options.archive:
+        archive(blobs, built, options.archive)
+    for note in built.notes:
+        common.say(f"note: {note}")
+    seconds = time.monotonic() - began
+    common.result(json.dumps(as_json(built, seconds)) if options.json else summary(built, seconds))
+    return EXIT_OK
+
+
+def tell(told: Told) -> None:
+    """Say what is going on, with bytes."""
+    total = f" of {megabytes(told.total)}" if told.total is not None else ""
+    common.say(told.text if told.done is None else f"{told.text}: {megabytes(told.done)}{total}")
+
+
+def megabytes(size: int) -> str:
+    """Return a size in words."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def archive(blobs: Blobs, built: Built, path: Path) -> None:
+    """Write the archive. Raises EnvironmentProblem (J2K618)."""
+    try:
+        oci.save(blobs, [image for _, image in built.images], path, lambda done: None)
+    except OSError as error:
+        raise EnvironmentProblem(
+            "J2K618", f"{path} could not be written: {error.strerror}", "make room, or choose another place"
+        ) from error
+    common.say(f"{path}: {megabytes(path.stat().st_size)}")
+
+
+def as_json(built: Built, seconds: float) -> dict[str, Any]:
+    """Return the result as other programs read it."""
+    return {
+        "images": [
+            {
+                "step": step,
+                "reference": image.name,
+                "digest": image.manifest.digest,
+                "bytes": image.size,
+                "unique_bytes": built.unique(place),
+                "entrypoint": list(image.command.entrypoint),
+            }
+            for place, (step, image) in enumerate(built.images)
+        ],
+        "seconds": round(seconds, 3),
+    }
+
+
+def summary(built: Built, seconds: float) -> str:
+    """Return the result in a few lines."""
+    lines = [f"{len(built.images)} images in {common.duration(seconds)}"]
+    for place, (step, image) in enumerate(built.images):
+        own = megabytes(built.unique(place))
+        lines.append(f"  {step}: {image.name}  {megabytes(image.size)}, {own} of it new")
+    return "\n".join(lines)

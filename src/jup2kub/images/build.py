@@ -1,0 +1,181 @@
+"""Builds the images of a notebook: one for the main line, one for each step; all but a few kilobytes are shared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jup2kub.errors import UsageError
+from jup2kub.images import base as bases
+from jup2kub.images import debian, environment, layer, oci, pyc, spec
+from jup2kub.images.base import Base
+from jup2kub.images.layer import Layer
+from jup2kub.images.layers import Maker
+from jup2kub.images.oci import Command, Image
+from jup2kub.images.spec import Request, Rooted, Step
+from jup2kub.images.tree import Entry, file
+from jup2kub.kit.canon import canonical, digest, to_json
+from jup2kub.model.env import Lock, travelling
+
+TITLE = "org.opencontainers.image.title"
+STEP_LABEL = "dev.jup2kub.step"
+LOCK_LABEL = "dev.jup2kub.lock"
+LOCAL = "localhost"
+
+
+@dataclass(frozen=True)
+class Built:
+    """The images of a notebook."""
+
+    images: tuple[tuple[str, Image], ...]
+    """Step and image; `main` first."""
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
+
+    def unique(self, place: int) -> int:
+        """Return the bytes of the image at `place` that none before it has."""
+        earlier = {b.digest for _, image in self.images[:place] for b in (image.manifest, *image.blobs)}
+        image = self.images[place][1]
+        own = {b.digest: b.size for b in (image.manifest, *image.blobs) if b.digest not in earlier}
+        return sum(own.values())
+
+
+def build(request: Request, maker: Maker) -> Built:
+    """Build all images of a request. Raises EnvironmentProblem, UsageError."""
+    base = open_base(request.base, request.lock, maker)
+    rooted = environment.root(request, base, maker)
+    return assemble(request, rooted, maker)
+
+
+def open_base(wanted: str, lock: Lock, maker: Maker) -> Base:
+    """Return the base that `wanted` names, complete. Raises EnvironmentProblem, UsageError."""
+    minor, python = lock.python.minor, lock.python.executable
+    if wanted == "debian":
+        suite, _ = debian.suite_for(minor, glibc(lock))
+        made = _debian(suite, (*debian.PACKAGES, f"python{minor}"), maker)
+        below, origin, packages = made.layer, f"debian {suite}", made.packages
+    elif Path(wanted).is_file():
+        below, origin, packages = bases.from_tar(maker.blobs, Path(wanted), maker.kind), Path(wanted).name, ()
+    else:
+        raise UsageError(
+            "J2K617",
+            f"no base {wanted!r}: it is neither a file nor `debian`",
+            "give a tar, or an image's name",
+        )
+    above, found = bases.complete(maker.blobs, [below], minor, python, maker.kind)
+    return Base((below, *([above] if above else [])), origin, found, packages)
+
+
+def glibc(lock: Lock) -> tuple[int, int] | None:
+    """Return the version of this machine's C library; None = it is not glibc."""
+    found = re.match(r"glibc (\d+)\.(\d+)", lock.platform.libc)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _debian(suite: str, packages: Sequence[str], maker: Maker) -> debian.Debian:
+    """Return a layer of Debian packages: the one made first is kept until it is removed, for equal images."""
+    key = digest(["debian", debian.VERSION, suite, sorted(packages), maker.kind])
+    known = maker.blobs.record(key)
+    if known is not None:
+        found = layer.from_record(known["layer"])
+        if maker.blobs.has(found.blob):
+            return debian.Debian(found, suite, tuple((p[0], p[1], p[2]) for p in known["packages"]))
+    made = debian.build(maker.blobs, suite, packages, maker.kind, lambda text: maker.tell(spec.Told(text)))
+    maker.blobs.remember(key, {"layer": made.layer.to_record(), "packages": [list(p) for p in made.packages]})
+    return made
+
+
+def assemble(request: Request, rooted: Rooted, maker: Maker) -> Built:
+    """Put what is the notebook's own above its environment."""
+    ground = rooted.ground
+    common = [
+        *rooted.layers,
+        maker.make(["agent", *_agent_identity(request)], "agent", ground, lambda: _agent(request)),
+        maker.make(["notebook", *_identity(request)], "notebook", ground, lambda: _notebook(request)),
+    ]
+    images = []
+    for step in request.steps:
+        own = _step(step, rooted, maker)
+        command = Command(
+            entrypoint=(rooted.interpreter, f"/{spec.AGENT}"),
+            env=rooted.env,
+            folder=f"/{bases.HOME}",
+            labels=_labels(request, step),
+        )
+        draft = oci.assemble(maker.blobs, "", [*common, own], command, rooted.architecture)
+        images.append((step.id, oci.named(draft, reference(request.name, step.id, draft.manifest.digest))))
+    return Built(tuple(images), rooted.notes)
+
+
+def _step(step: Step, rooted: Rooted, maker: Maker) -> Layer:
+    entries = [file(spec.STEP, step.payload)]
+    return maker.make(["step", digest(step.payload)], f"step {step.id}", rooted.ground, lambda: entries)
+
+
+def _agent_identity(request: Request) -> list[Any]:
+    return [
+        *environment.python_kind(request.lock),
+        {path: digest(data) for path, data in request.agent.items()},
+    ]
+
+
+def _agent(request: Request) -> list[Entry]:
+    """Return the agent as a folder: it starts the kernel child as one, and nothing is unpacked at each start."""
+    found = [file(f"{spec.AGENT}/{path}", data) for path, data in sorted(request.agent.items())]
+    sources = [
+        pyc.Source(e.path, e.content)
+        for e in found
+        if isinstance(e.content, bytes) and e.path.endswith(".py")
+    ]
+    tag = spec.home(request.lock.python.minor).tag
+    done = pyc.compile_all(sources, request.lock.python.executable)
+    return [*found, *(file(pyc.cached_path(path, tag), data) for path, data in done.items())]
+
+
+def _identity(request: Request) -> list[Any]:
+    modules = [[m.path, m.sha256] for m in request.lock.modules]
+    return [
+        digest(request.notebook),
+        digest(request.sbom),
+        digest(to_json(travelling(request.lock))),
+        modules,
+    ]
+
+
+def _notebook(request: Request) -> list[Entry]:
+    lock = canonical(to_json(travelling(request.lock)))
+    found = [file(spec.NOTEBOOK, request.notebook), file(spec.LOCK, lock)]
+    if request.sbom:
+        found.append(file(spec.SBOM, request.sbom))
+    return [*found, *_modules(request)]
+
+
+def _modules(request: Request) -> Iterator[Entry]:
+    """Yield the project's modules, as they were when they were locked. Raises EnvironmentProblem (J2K616)."""
+    for module in request.lock.modules:
+        environment.unchanged(Path(module.source), module.sha256, module.path)
+        yield file(f"{spec.PROJECT}/{module.path}", Path(module.source))
+
+
+def _labels(request: Request, step: Step) -> Mapping[str, str]:
+    return {
+        **request.labels,
+        TITLE: f"{request.name} {step.id}",
+        STEP_LABEL: step.id,
+        LOCK_LABEL: digest(to_json(travelling(request.lock))),
+    }
+
+
+def reference(name: str, step: str, manifest: str) -> str:
+    """Return an image's name with a tag that no other content has: a later build never takes it away."""
+    tag = re.sub(r"[^\w.-]", "-", step)[:100].strip(".-") or "step"
+    return f"{LOCAL}/{name}:{tag}-{manifest.removeprefix('sha256:')[:12]}"
+
+
+def image_name(stem: str) -> str:
+    """Return the name of a notebook as registries write names (distribution-spec, “Pulling manifests”)."""
+    name = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")
+    return name[:100].strip("-") or "notebook"
