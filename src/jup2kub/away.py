@@ -50,6 +50,15 @@ def project_files(folder: Path, leave: frozenset[Path] = frozenset()) -> list[st
     return found
 
 
+def project_folders(folder: Path) -> list[str]:
+    """Return the project's folders, relative to it: a cell may want an empty one."""
+    found = []
+    for place, folders, _ in os.walk(folder):
+        folders[:] = sorted(f for f in folders if f not in LEFT_HERE)
+        found += [os.path.relpath(os.path.join(place, name), folder) for name in folders]
+    return found
+
+
 def job_of(
     settings: Settings, name: str, compiled: Compiled, files: Mapping[str, FileImage], digests: bool = False
 ) -> Job:
@@ -63,6 +72,7 @@ def job_of(
         keys=compiled.keys,
         notebook=str(notebook),
         project=str(notebook.parent),
+        folders=tuple(project_folders(notebook.parent)),
         files={path: dict(image) if image else None for path, image in files.items()},
         modules=compiled.modules,
         kernel=settings.kernel or compiled.notebook.kernel,
@@ -148,7 +158,10 @@ def gather(
     blob = record["blobs"][0]
     whole = json.loads(away.store.read_blob(blob["sha256"], blob["bytes"]))
     outcomes = {int(i): from_json(CellOutcome, o) for i, o in whole["outcomes"].items()}
-    put_back(settings.notebook.resolve().parent, record["files"], away.store, folder)
+    project = settings.notebook.resolve().parent
+    for name in record["folders"]:
+        (project / name).mkdir(parents=True, exist_ok=True)
+    put_back(project, record["files"], away.store, folder)
     if record["problem"] is not None:
         problem = record["problem"]
         raise EnvironmentProblem(problem["code"], problem["message"], problem["hint"])

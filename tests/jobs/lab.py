@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
+from jup2kub.agent.session import Told
+from jup2kub.agent.wire import descendants
 from jup2kub.away import Away, execute
 from jup2kub.compose import Execution, Settings
 from jup2kub.store.link import Direct, Link
@@ -32,8 +36,10 @@ class Lab:
 
     folder: Path
     name: str = "run-1"
+    silence: float = 3.0
+    """Seconds without a heartbeat after which a task is offered again."""
     agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    told: list[Any] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
 
     def __enter__(self) -> Lab:
         self.port = free_port()
@@ -44,11 +50,15 @@ class Lab:
         self.link = Link(self.transport, TOKEN, patience=60.0)
         self.store = RemoteStore(self.link, self.folder / "here")
         self.away = Away(self.link, self.store)
+        self._news = threading.Condition()
+        self._pool = ThreadPoolExecutor(1)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.link.stop.set()
+        self._pool.shutdown()
         self.transport.close()
         for process in (*self.agents, self.server):
             if process.poll() is None:
@@ -66,7 +76,7 @@ class Lab:
     def serve(self) -> None:
         """Start the run server."""
         words = ["--store", str(self.folder / "store"), "--run", self.name]
-        words += ["--host", "127.0.0.1", "--port", str(self.port)]
+        words += ["--host", "127.0.0.1", "--port", str(self.port), "--silence", str(self.silence)]
         log = open(self.folder / "server.log", "ab")  # noqa: SIM115
         command = [sys.executable, "-m", "jup2kub.pod", "server", *words]
         self.server = subprocess.Popen(command, env=self._environ(), stderr=log)
@@ -84,8 +94,43 @@ class Lab:
             self.agents.append(subprocess.Popen(command, env=environ, stderr=log, stdout=log))
             log.close()
 
+    def begin(self, settings: Settings) -> Future[Execution]:
+        """Run a notebook in a thread."""
+        return self._pool.submit(self.run, settings)
+
+    def wait_for(self, kind: str, cell: int, seconds: float = 60.0) -> Told:
+        """Wait until something was told of a cell."""
+        with self._news:
+            found: list[Told] = []
+
+            def there() -> bool:
+                found[:] = [t for t in self.told if (t.kind, t.cell) == (kind, cell)]
+                return bool(found)
+
+            assert self._news.wait_for(there, seconds), f"no {kind} of cell {cell}: {self.told}"
+            return found[-1]
+
+    def _tell(self, told: Told) -> None:
+        with self._news:
+            self.told.append(told)
+            self._news.notify_all()
+
+    def agent_of(self, task: str) -> int:
+        """Return the number of the agent that has the task under way."""
+        tasks = {t["task"]: t for t in self.link.ask("/v1/status", {})["tasks"]}
+        return int(tasks[task]["attempts"][-1]["worker"].split(".")[0].split("-")[1])
+
+    def kill(self, number: int) -> None:
+        """Kill an agent and all that it has started, as the loss of its machine would."""
+        process = self.agents[number]
+        family = [process.pid, *descendants(process.pid)]
+        for pid in family:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait()
+
     def run(self, settings: Settings) -> Execution:
         """Run a notebook; its files come back to where it lies."""
         undo = self.folder / "replaced"
         undo.mkdir(exist_ok=True)
-        return execute(settings, self.told.append, self.away, self.name, undo)
+        return execute(settings, self._tell, self.away, self.name, undo)

@@ -32,6 +32,8 @@ class Job:
     """Absolute path of the folder that the notebook runs in, wherever it runs."""
     files: Mapping[str, Optional[Dict[str, Any]]] = field(default_factory=dict)
     """The project's files, by path relative to `project`: `{sha256, bytes, mode, mtime}`; their blobs are in the store."""
+    folders: Tuple[str, ...] = ()
+    """The project's folders, empty ones too, relative to `project`."""
     modules: Mapping[str, str] = field(default_factory=dict)
     """Sources of the project's own modules, by dotted name."""
     kernel: str = ""

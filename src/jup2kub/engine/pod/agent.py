@@ -32,8 +32,6 @@ from jup2kub.model.job import Job
 from jup2kub.store.link import Link
 from jup2kub.store.remote import RemoteStore
 
-BEAT = 5.0
-"""Seconds between heartbeats."""
 POLL = 20.0
 """Seconds that the server may keep a request for letters."""
 NAMES_OF = 1
@@ -76,6 +74,8 @@ class Agent:
         self._main: Main | None = None
         self._outbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._acked = self._number = 0
+        self._beat = 5.0
+        """Seconds between heartbeats, as the server wants them."""
         self._left = threading.Event()
         self._spare: asyncio.Task[Kernel] | None = None
         self.ticked = time.monotonic()
@@ -127,13 +127,14 @@ class Agent:
             joined = self._ask("join", body)
             if joined["job"] is not None or self.link.stop.wait(0.2):
                 self._acked = 0
+                self._beat = float(joined.get("beat", 5.0))
                 return joined
 
     async def _begin(self, joined: Mapping[str, Any]) -> Bench:
         where = joined["job"]
         job = from_json(Job, json.loads(self.store.read_blob(where["sha256"], where["bytes"])))
         folder = self.project or Path(job.project)
-        workspace = Workspace(folder, self.store, job.files)
+        workspace = Workspace(folder, self.store, job.files, job.folders)
         launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
         self._launch: Launch = launch
         desk = Desk(self._ask, self._say, self._lend)
@@ -263,9 +264,9 @@ class Agent:
         return found
 
     def _beats(self) -> None:
-        while not self._left.wait(BEAT):
+        while not self._left.wait(self._beat):
             with contextlib.suppress(StoreProblem):
-                self._ask("beat", {}, BEAT)
+                self._ask("beat", {}, self._beat)
 
     def _reports(self) -> None:
         """Send events in order, those that have come meanwhile together; None ends it."""

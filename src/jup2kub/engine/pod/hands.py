@@ -14,7 +14,7 @@ from jup2kub.agent.observed import met
 from jup2kub.agent.session import Session
 from jup2kub.agent.steps import Done, Lost, Outcome, Raised
 from jup2kub.engine.fresh import save_dear
-from jup2kub.engine.pod.workspace import Workspace
+from jup2kub.engine.pod.workspace import Workspace, made_folders
 from jup2kub.engine.tasks import COMMITTED
 from jup2kub.kit.canon import from_json, to_json
 from jup2kub.model.facts import Facts
@@ -111,6 +111,7 @@ class RemoteHands:
             },
             "met": {str(i): text for i, text in session.met.items()},
             "files": self.workspace.changes(),
+            "folders": self.workspace.folders(),
             **self.about,
         }
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -152,6 +153,8 @@ class RemoteHands:
         record = session.store.record(type(place)(place.run, place.step, place.chunk, out.generation))
         if record is None:
             return Lost("its commit cannot be found", "died")
+        for name in made_folders(record):
+            (session.terms.project / name).mkdir(parents=True, exist_ok=True)
         put_back(session.terms.project, record["files"], session.store, session.undo.begin(index))
         facts = from_json(Facts, record["facts"])
         session.records[index], session.facts[index] = record, facts

@@ -18,7 +18,7 @@ from jup2kub.agent.world import world
 from jup2kub.engine import lives
 from jup2kub.engine.fresh import fill
 from jup2kub.engine.pod.hands import Desk, RemoteHands, ended
-from jup2kub.engine.pod.workspace import Workspace
+from jup2kub.engine.pod.workspace import Workspace, made_folders
 from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Interrupted, Jup2KubError
 from jup2kub.kit.canon import canonical, to_json
@@ -73,7 +73,7 @@ async def step(bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], N
     session.generations[index] = int(letter["generation"])
     session.met.update({int(i): text for i, text in letter["met"].items()})
     session.records.update({int(i): record for i, record in letter["records"].items()})
-    files = dict(letter["files"])
+    files, folders = dict(letter["files"]), list(letter["folders"])
     for needed in letter["inputs"]:
         producer = int(needed["cell"])
         record = bench.store.record(Slot(bench.run, f"cell-{producer}", 0, int(needed["generation"])))
@@ -84,7 +84,8 @@ async def step(bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], N
             producer, met(record["observed"], None if record["repeatable"] else record["token"])
         )
         files.update(record["files"])
-    bench.workspace.bring(files, alone=not letter.get("beside"))
+        folders += made_folders(record)
+    bench.workspace.bring(files, folders, alone=not letter.get("beside"))
     cell = session.cells[index]
     before = bench.workspace.marks()
 
@@ -196,6 +197,7 @@ class Main:
             "worker": bench.worker,
             "blobs": [{"sha256": store.put_blob(document), "bytes": len(document)}],
             "files": bench.workspace.changes(),
+            "folders": bench.workspace.folders(),
         }
         store.commit(Slot(bench.run, MAIN), record)
         session.undo.forget()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub.agent.files import FileImage, post_images
-from jup2kub.store import Store
+from jup2kub.store import Record, Store
 
 Mark = tuple[int, int]
 """Size, and time of the last change in ns."""
@@ -24,16 +24,20 @@ IGNORED = frozenset({"__pycache__", ".ipynb_checkpoints"})
 class Workspace:
     """One folder. The files of `base` are the project's as the run found them."""
 
-    def __init__(self, folder: Path, store: Store, base: Mapping[str, FileImage]) -> None:
-        self.folder, self._store, self._base = folder, store, base
+    def __init__(
+        self, folder: Path, store: Store, base: Mapping[str, FileImage], folders: Iterable[str] = ()
+    ) -> None:
+        self.folder, self._store, self._base, self._folders = folder, store, base, tuple(folders)
         self._placed: dict[str, tuple[Mark, str]] = {}
         """Files whose content is known: their mark, and the digest."""
         self._images: dict[str, tuple[Mark, FileImage]] = {}
         folder.mkdir(parents=True, exist_ok=True)
 
-    def bring(self, over: Mapping[str, FileImage], alone: bool = True) -> None:
-        """Make the folder what the project is with `over` put upon it; not `alone`: leave other files as they are."""
+    def bring(self, over: Mapping[str, FileImage], folders: Iterable[str] = (), alone: bool = True) -> None:
+        """Make the folder what the project is with files and folders put upon it; not `alone`: leave others as they are."""
         wanted = {**self._base, **over}
+        for name in (*self._folders, *folders):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
         found = self.marks()
         for name in found if alone else ():
             if wanted.get(name) is None:
@@ -79,6 +83,14 @@ class Workspace:
                         found[os.path.relpath(path, self.folder)] = (stat.st_size, stat.st_mtime_ns)
         return found
 
+    def folders(self) -> list[str]:
+        """Return every folder below this one, relative to it."""
+        found = []
+        for place, folders, _ in os.walk(self.folder):
+            folders[:] = sorted(f for f in folders if f not in IGNORED)
+            found += [os.path.relpath(os.path.join(place, name), self.folder) for name in folders]
+        return found
+
     def changes(self) -> dict[str, FileImage]:
         """Return, kept in the store, every file that is not as the project was; None = it is gone."""
         found = self.marks()
@@ -95,3 +107,9 @@ class Workspace:
             if base is None or known[1] is None or known[1]["sha256"] != base["sha256"]:
                 changed[name] = known[1]
         return changed
+
+
+def made_folders(record: Record) -> list[str]:
+    """Return the folders that a cell made: it wrote them, and they have no content to keep."""
+    written = record["facts"]["files_written"]
+    return [name for name in written if name not in record["files"] and not os.path.isabs(name)]

@@ -34,6 +34,7 @@ def options(arguments: list[str], environ: Mapping[str, str]) -> argparse.Namesp
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument("--spec", type=Path)
+    parser.add_argument("--silence", type=float, default=Config.silence_seconds)
     return parser.parse_args(arguments)
 
 
@@ -59,7 +60,12 @@ def main(arguments: list[str]) -> int:
     try:
         with FileStore(wanted.store) as store:
             spec = from_json(RunSpec, json.loads(wanted.spec.read_text())) if wanted.spec else None
-            hall = Hall(store, token(os.environ), wanted.run, Config(strict=spec is not None))
+            hall = Hall(
+                store,
+                token(os.environ),
+                wanted.run,
+                Config(strict=spec is not None, silence_seconds=wanted.silence),
+            )
             if spec is not None and spec.jobs_by == "server":
                 steward(hall, spec, stop)
             if wanted.run:

@@ -177,7 +177,11 @@ class Desk:
                 self.apply(ev.WorkerJoined(worker, body["image"], body["cpu"], body["memory"], body["gpu"]))
             for task, attempt, state in body["running"]:
                 self.apply(ev.Resumed(worker, task, attempt, state))
-            return {"run": self.run, "job": {"sha256": self.where.sha256, "bytes": self.where.bytes}}
+            return {
+                "run": self.run,
+                "job": {"sha256": self.where.sha256, "bytes": self.where.bytes},
+                "beat": self.state.config.silence_seconds / 3,
+            }
 
     def poll(self, body: Mapping[str, Any]) -> Any:
         """Return the letters to an agent that it has not acknowledged; wait for one, `wait` seconds at most."""
