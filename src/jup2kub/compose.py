@@ -131,7 +131,7 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
         to_python=ipynb.to_python,
     )
     keys = analyse.profile_keys(notebook, graph)
-    found, refused = loops.find(notebook, graph)
+    found, refused = loops.find(notebook, graph, ipynb.to_python)
     plan = planner.plan(
         notebook,
         graph,

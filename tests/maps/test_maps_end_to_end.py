@@ -180,3 +180,23 @@ def test_a_map_that_is_had_says_how_much_of_it(tmp_path: Path, capsys: pytest.Ca
     loop: Any = nbformat.read(path.with_name("out.ipynb"), 4).cells[1].metadata["jup2kub"]["loops"]
     assert loop[0]["spread"] >= 30
     assert loop[0]["why"] == ""
+
+
+def test_loops_under_magics_are_spread_and_what_they_capture_is_whole(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        WHO,
+        "%%time\n" + LOOP,
+        COUNT,
+        "%%capture cap\nout = []\nfor x in range(40):\n    out.append(f(x))\n    print(x)\n    display(x * 10)",
+        COUNT,
+        "print(cap.stdout.split() == [str(x) for x in range(40)])\n"
+        "print([o.data['text/plain'] for o in cap.outputs] == [str(x * 10) for x in range(40)])",
+    )
+    assert run(path) == 0
+    for cell in (2, 4):
+        away, right = text(path, cell).split()
+        assert (int(away) >= 20, right) == (True, "True")
+    assert text(path) == "True\nTrue\n"
+    loop: Any = nbformat.read(path.with_name("out.ipynb"), 4).cells[1].metadata["jup2kub"]["loops"]
+    assert loop[0]["line"] == 3  # of the cell's own text

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +119,52 @@ def test_shared_work_that_cannot_be_kept_is_done_by_each(tmp_path: Path) -> None
 def test_a_sweep_that_cannot_start_is_an_error_of_its_own(tmp_path: Path) -> None:
     path = write(tmp_path / "p", "#| map\nfor x in iter([1, 2]):\n    print(len(hex(x).zfill(a)))")
     assert run(path, "-p", "a=1,2", "-o", tmp_path / "out") == 2
+
+
+def test_a_loop_that_is_asked_to_be_spread_is_as_good_inside_a_sweep(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "p", "#| map\nout = []\nfor x in range(6):\n    out.append(hex(x * a))", "print(out)"
+    )
+    assert run(path, "-p", "a=1,2,3", "-o", tmp_path / "out") == 0
+    for n in (1, 2, 3):
+        shown: Any = nbformat.read(tmp_path / "out" / f"00{n - 1}.ipynb", 4).cells[-1].outputs[0]
+        assert shown["text"] == str([hex(x * n) for x in range(6)]) + "\n"
+
+
+def test_an_interrupted_sweep_keeps_its_table_and_goes_on(tmp_path: Path) -> None:
+    book = write(
+        tmp_path / "p",
+        "open('shared', 'a').write('x')\n" + LOOP,
+        "open(f'ran{a}', 'a').write('x')\nif a == 2 and not os.path.exists('again'):\n"
+        "    open('gate', 'w').close()\n    while True: pass\nr = t + a",
+        parameters="import os\na = 0",
+    )
+    folder = book.parent
+    os.mkfifo(folder / "gate")
+    command = [
+        sys.executable,
+        "-m",
+        "jup2kub",
+        "run",
+        "nb.ipynb",
+        "-p",
+        "a=1,2,3",
+        "-o",
+        "out",
+        "--workers",
+        "1",
+    ]
+    with subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True) as first:
+        open(folder / "gate").close()  # until the second set comes by
+        first.send_signal(signal.SIGINT)
+        said = first.communicate(timeout=60)[1]
+        assert first.returncode == 130, said
+    assert "again continues" in said
+    assert [(r["a"], r["state"]) for r in table(folder / "out")] == [("1", "ok")]
+    (folder / "again").touch()
+    (folder / "gate").unlink()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [r["state"] for r in table(folder / "out")] == ["ok"] * 3
+    assert (folder / "shared").read_text() == "x"
+    assert (folder / "ran1").read_text() == "x"

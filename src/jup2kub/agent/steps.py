@@ -194,7 +194,7 @@ async def execute(
     )
     with kernel.lent(cores):
         result = await _within(kernel, request, cell)
-    less = None if silent else shortfall(result)
+    less = None if silent else shortfall(result, session.sources)
     if less:
         session.tell(Told("note", cell.index, text=less))
     return as_whole(cell, result) if split else result
@@ -257,7 +257,7 @@ def outcome_of(
         seconds=result.seconds,
         peak_bytes=result.facts.peak_bytes or None,
         error=told_error(error) if error else None,
-        loops=loops_of(result),
+        loops=loops_of(result, session.sources),
     )
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jup2kub.analyse.loopbody import Body, Refusal, study
 from jup2kub.analyse.loopshapes import bound_names
+from jup2kub.analyse.magics import ToPython, body_starts, text_of
 from jup2kub.kit.graph import closure
 from jup2kub.model.flow import FlowGraph
 from jup2kub.model.notebook import Cell, Notebook
@@ -53,15 +54,16 @@ class _World:
 
 
 def find(
-    notebook: Notebook, graph: FlowGraph | None = None
+    notebook: Notebook, graph: FlowGraph | None = None, to_python: ToPython | None = None
 ) -> tuple[tuple[MapLoop, ...], tuple[Decision, ...]]:
     """Return the loops that may be map steps, and a decision for each heavy-looking loop that may not.
 
     Looked at: `for` loops and comprehensions at top level of a cell, and the outermost ones in its functions and
     methods; inside a loop that is refused, the loops in its body. `graph` is not needed; cells it calls barriers
-    are passed over.
+    are passed over. The body of `%%time` and `%%capture` counts as the cell's own text if `to_python` can transform it;
+    the lines of its loops are those of the body, for that is what the kernel compiles.
     """
-    trees = {c.index: ast.parse(c.python) for c in notebook.code if c.python}
+    trees = {c.index: text_of(c.source, c.python or "", to_python) for c in notebook.code if c.python}
     world = _world(list(trees.values()))
     loops: list[MapLoop] = []
     decisions: list[Decision] = []
@@ -71,7 +73,10 @@ def find(
         search = _Search(cell, world)
         if graph is None or cell.index not in graph.cells or graph.cells[cell.index].barrier is None:
             search.statements(trees[cell.index].body, "", None)
-        loops.extend(search.loops)
+            if cell.options.map is not None and not search.loops and not search.decisions:
+                search.quick = True  # none looks long, but the user asks
+                search.statements(trees[cell.index].body, "", None)
+        loops.extend(replace(found, line=found.line - body_starts(cell.source)) for found in search.loops)
         decisions.extend(search.decisions)
         if cell.options.map is not None and not search.loops:
             text = f"cell {cell.index} asks for a map step, but no loop in it can be one"
@@ -152,6 +157,8 @@ class _Search:
         self.cell, self.world = cell, world
         self.loops: list[MapLoop] = []
         self.decisions: list[Decision] = []
+        self.quick = False
+        """Take also loops whose iterations look quick."""
 
     def statements(self, body: list[ast.stmt], function: str, inside: str | None) -> None:
         """Look for loops in a block; `inside` names a surrounding `with`, which forbids them."""
@@ -245,6 +252,8 @@ class _Search:
 
     def _heavy(self, body: list[ast.stmt]) -> bool:
         """Whether an iteration may take long: it calls something, multiplies matrices, or loops."""
+        if self.quick:
+            return True
         for node in _own(body):
             if isinstance(node, (ast.For, ast.While)) or isinstance(getattr(node, "op", None), ast.MatMult):
                 return True

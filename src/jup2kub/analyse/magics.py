@@ -56,6 +56,8 @@ QUIET_COMMANDS = frozenset(
         "stat",
     ]
 )
+BODY_RUNS_HERE = frozenset({"time", "capture"})
+"""Cell magics that compile their body in the notebook's namespace, and run it once."""
 
 
 def inline(tree: ast.Module, to_python: ToPython) -> ast.Module:
@@ -79,6 +81,30 @@ def magic_of(node: ast.AST) -> tuple[str, list[str]] | None:
         return None
     texts = [a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
     return (node.func.attr, texts) if len(texts) == len(node.args) else None
+
+
+def body_starts(source: str) -> int:
+    """Return how many lines of a cell come before the body of its cell magic; 0 = it has none."""
+    lines = source.splitlines()
+    first = next((i for i, line in enumerate(lines) if line.strip()), 0)
+    return first + 1 if lines and lines[first].startswith("%%") else 0
+
+
+def text_of(source: str, python: str, to_python: ToPython | None) -> ast.Module:
+    """Return the tree of a cell, or of the body that its cell magic runs here, with the lines of the cell's text.
+
+    `python`: `source` after IPython's transformation.
+    """
+    tree = ast.parse(python)
+    value = tree.body[0].value if len(tree.body) == 1 and isinstance(tree.body[0], ast.Expr) else None
+    kind, words = (magic_of(value) if value is not None else None) or ("", [])
+    if to_python is None or kind != "run_cell_magic" or len(words) != 3 or words[0] not in BODY_RUNS_HERE:
+        return tree
+    inner = to_python(words[2])
+    if inner is None:
+        return tree
+    body = ast.parse(inner)
+    return ast.increment_lineno(body, body_starts(source))
 
 
 def _statement(node: ast.stmt, to_python: ToPython) -> list[ast.stmt]:

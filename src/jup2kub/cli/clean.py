@@ -34,7 +34,10 @@ def size(text: str) -> int:
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument(
-        "--keep", type=size, metavar="SIZE", help="drop the least recently used beyond this size"
+        "--keep",
+        type=size,
+        metavar="SIZE",
+        help="drop the least recently used beyond this size (default: what `run` keeps the store to)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
     common.store_option(parser)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import ipynb, sweeps
-from jup2kub.compose import Settings, default_store
+from jup2kub.compose import CAP, Settings, default_store
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.store.files import FileStore
 
@@ -71,7 +71,7 @@ def notebook_options(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="name=value[,value…]",
-        help="a parameter, as papermill's; several values make a sweep (may be repeated)",
+        help="a parameter, as papermill's; several values make a sweep of `run` (may be repeated)",
     )
     store_option(parser)
 
@@ -89,7 +89,7 @@ def store_option(parser: argparse.ArgumentParser) -> None:
 
 def store(options: argparse.Namespace) -> FileStore:
     """Open the store that `--store` names, for use in a `with` statement. Raises StoreProblem."""
-    return FileStore(options.store or default_store())
+    return FileStore(options.store or default_store(), cap_bytes=CAP)
 
 
 def parameter_sets(texts: Sequence[str], sweep: Path | None = None) -> list[dict[str, Any]]:
@@ -104,6 +104,19 @@ def parameter_sets(texts: Sequence[str], sweep: Path | None = None) -> list[dict
             "J2K221", f"cannot read {sweep}: {error.strerror}", "check the path of the sweep"
         ) from error
     return sweeps.combine(sweeps.read_sweep(data, sweep.name, ipynb.resolve), values)
+
+
+def one_set(options: argparse.Namespace, verb: str) -> dict[str, Any]:
+    """Return the parameters that `-p` gives to a verb that looks at a single run. Raises UsageError for several values."""
+    found = parameter_sets(options.parameters)
+    if len(found) > 1:
+        names = sorted({name for one in found for name in one if any(one[name] != o[name] for o in found)})
+        raise UsageError(
+            "J2K223",
+            f"`{verb}` looks at one run, but {', '.join(names)} has several values: {len(found)} parameter sets",
+            f"name one value for each; `jup2kub run` with the same `-p` runs all {len(found)} sets",
+        )
+    return found[0]
 
 
 def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = None) -> Settings:

@@ -29,7 +29,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    wanted = common.settings(options, common.parameter_sets(options.parameters)[0])
+    wanted = common.settings(options, common.one_set(options, "plan"))
     store = open_store(wanted)
     try:
         notebook = read_notebook(wanted)

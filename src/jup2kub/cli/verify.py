@@ -24,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    wanted = common.settings(options, common.parameter_sets(options.parameters)[0])
+    wanted = common.settings(options, common.one_set(options, "verify"))
     if options.report:
         try:
             options.report.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,8 @@ from .maptap import Ambient, OutputTap, Witness
 from .rewrite import rewrite
 
 Request = dict[str, Any]
+CAPTURED, CLEARED = "@@captured", "@@cleared"
+"""Kinds of entries: displays that `%%capture` gathers."""
 
 
 class ShellTap(OutputTap):
@@ -28,11 +30,22 @@ class ShellTap(OutputTap):
         self._host.divert = lambda kind, packed: self._entries.append(
             ("@" + kind, packed.decode("utf-8", "replace"))
         )
+        publisher = self._host.shell.ip.display_pub
+        if hasattr(publisher, "outputs"):  # `%%capture` gathers them in this process
+            entries: list[Any] = self._entries
+            publisher.publish = lambda *args, **kwargs: entries.append((CAPTURED, (args, kwargs)))
+            publisher.clear_output = lambda wait=False: entries.append((CLEARED, wait))
 
     def replay(self, outputs: list[Any]) -> None:
         """Show outputs of an iteration."""
         for name, text in outputs:
-            if name.startswith("@"):
+            if name in (CAPTURED, CLEARED):
+                publisher = self._host.shell.ip.display_pub
+                if name == CAPTURED:
+                    publisher.publish(*text[0], **text[1])
+                else:
+                    publisher.clear_output(text)
+            elif name.startswith("@"):
                 self._host.send_output(name[1:], text.encode("utf-8", "replace"))
             else:
                 getattr(sys, name).write(text)

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from jup2kub.analyse import loops
+from jup2kub.ipynb import to_python
 from jup2kub.model.notebook import Cell, MapOption, Notebook, Options
 from jup2kub.model.plan import Decision, MapLoop
 
@@ -167,3 +168,26 @@ def test_asking_for_the_impossible_is_told() -> None:
 def test_names_an_iteration_may_leave_unassigned_are_listed() -> None:
     found, _ = find("for x in xs:\n    if f(x):\n        last = x\n    y = 1")
     assert found[0].conditional == ("last",)
+
+
+def test_a_quick_loop_is_taken_if_the_user_asks_and_there_is_no_other() -> None:
+    found, decisions = find("for x in xs:\n    out.append(hex(x))", asked=True)
+    assert [(m.line, m.asked) for m in found] == [(1, True)]
+    assert not decisions
+    both, _ = find("ys = [hex(x) for x in xs]\nfor x in xs:\n    f(x)", asked=True)
+    assert [m.line for m in both] == [2]
+
+
+@pytest.mark.parametrize("magic", ["%%time", "%%capture cap"])
+def test_the_body_of_a_cell_magic_that_runs_here_is_looked_at(magic: str) -> None:
+    source = f"{magic}\nprint()\nfor x in xs:\n    out.append(f(x))\nfor x in xs:\n    t = f(t)\n    u = t"
+    cell = Cell(0, "c0", "code", source, options=Options(), python=to_python(source))
+    found, decisions = loops.find(Notebook((cell,), "python3", "python", {}), None, to_python)
+    assert [m.line for m in found] == [2]  # of what the magic compiles
+    assert "line 6" in decisions[0].text
+
+
+def test_the_body_of_a_magic_that_repeats_it_is_not() -> None:
+    source = "%%timeit\nfor x in xs:\n    out.append(f(x))"
+    cell = Cell(0, "c0", "code", source, options=Options(), python=to_python(source))
+    assert loops.find(Notebook((cell,), "python3", "python", {}), None, to_python)[0] == ()

@@ -343,6 +343,17 @@ def test_verify_as_json_and_as_a_report(call: Call, tmp_path: Path) -> None:
     assert call("verify", book).out.startswith("equal: ")
 
 
+@pytest.mark.parametrize("verb", ["plan", "verify"])
+def test_several_values_for_a_parameter_are_refused_where_one_run_is_looked_at(
+    call: Call, tmp_path: Path, verb: str
+) -> None:
+    book = notebook(tmp_path / "nb.ipynb", "alpha = 1", "print(alpha)")
+    refused = call(verb, book, "-p", "alpha=1,2", "-p", "beta=3")
+    assert (refused.code, refused.out) == (EXIT_USAGE, "")
+    assert "J2K223" in refused.err
+    assert "alpha has several values" in refused.err
+
+
 # -- the store ---------------------------------------------------------------------------------------------------
 
 
@@ -369,6 +380,17 @@ def test_the_store_is_shown_cancelled_and_cleaned(call: Call, tmp_path: Path) ->
     assert {p for p in (tmp_path / "store").rglob("*") if p.is_file()} >= set(files), "nothing is dropped"
     assert call("clean").code == EXIT_OK
     assert "kept" in call("clean", "--keep", "1M", "--dry-run").out
+
+
+@pytest.mark.kernel
+def test_cleaning_keeps_to_the_same_size_as_running(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    book = notebook(tmp_path / "nb.ipynb", HEAVY.format(name="a"), "b = bytes(a % 7 + 3_000_000)")
+    assert call("run", book).code == EXIT_OK
+    assert call("clean", "--json").json["dropped"] == []
+    monkeypatch.setattr("jup2kub.cli.common.CAP", 1)
+    assert call("clean", "--json").json["dropped"]
 
 
 def test_a_store_that_is_no_store_is_refused(call: Call, tmp_path: Path) -> None:
