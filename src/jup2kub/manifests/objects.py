@@ -9,13 +9,18 @@ from jup2kub.manifests.spec import PORT, RunSpec
 
 Obj = Dict[str, Any]
 DOMAIN = "jup2kub.dev"
-RUN, STEP, REV, ROLE, CLASS = (f"{DOMAIN}/{word}" for word in ("run", "step", "rev", "role", "class"))
+RUN, STEP, REV, CLASS, NOTEBOOK = (f"{DOMAIN}/{word}" for word in ("run", "step", "rev", "class", "notebook"))
 """Labels of ours."""
 
 
 def base_name(run: str) -> str:
     """Return the name of a run's service, and the beginning of the names of all its objects."""
     return f"j2k-{run}"
+
+
+def claim_name(spec: RunSpec) -> str:
+    """Return the name of the claim behind the run server."""
+    return spec.claim or (f"j2k-store-{spec.notebook}" if spec.notebook else f"{base_name(spec.run)}-store")
 
 
 def labels(run: str, component: str, *, step: str = "", rev: str = "") -> Dict[str, str]:

@@ -16,6 +16,7 @@ HOME = "/jup2kub/home"
 CACHE = "/jup2kub/cache"
 BUNDLE = "/jup2kub/bundle"
 STORE = "/jup2kub/store"
+SECRET = "/jup2kub/secret"
 SPEC = "/jup2kub/spec"
 PROGRAM = f"{BUNDLE}/jup2kub.pyz"
 TOLERANCE = 20
@@ -137,6 +138,14 @@ def mounted_claim(name: str, claim: str, path: str, *, read_only: bool = False) 
     }
 
 
+def mounted_secret(name: str, secret: str, path: str) -> Mapping[str, Any]:
+    """Return a secret's keys as files that our user alone can read."""
+    return {
+        "volume": {"name": name, "secret": {"secretName": secret, "defaultMode": 0o440}},
+        "mount": {"name": name, "mountPath": path, "readOnly": True},
+    }
+
+
 def mounted_config(name: str, config_map: str, path: str) -> Mapping[str, Any]:
     """Return a config map's keys as files."""
     return {
@@ -171,15 +180,12 @@ def _container(spec: RunSpec, box: Container, mounts: list[Any]) -> Obj:
         "TMPDIR": "/tmp",
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
-        "J2K_RUN": spec.run,
+        "JUP2KUB_RUN": spec.run,
         **box.environment,
     }
     env: list[Obj] = [{"name": name, "value": value} for name, value in sorted(variables.items())]
-    env += [{"name": "J2K_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
-    env += [{"name": "J2K_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
-    if box.component in (SERVER, AGENT):
-        token = {"name": f"{base_name(spec.run)}-token", "key": "token"}
-        env += [{"name": "J2K_TOKEN", "valueFrom": {"secretKeyRef": token}}]
+    env += [{"name": "JUP2KUB_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
+    env += [{"name": "JUP2KUB_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
     keys = [{"secretRef": {"name": name}} for name in spec.secrets] if box.component == AGENT else []
     return {
         "name": box.component,

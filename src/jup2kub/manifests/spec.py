@@ -97,7 +97,9 @@ class RunSpec:
     """Who makes agent Jobs: `server`, or `cli` while it runs, if the user may make no Roles."""
     pull_secrets: Tuple[str, ...] = ()
     claim: str = ""
-    """Claim of the run server's store; empty = one of its own is made."""
+    """Claim of the run server's store that the user names; empty = one of ours."""
+    notebook: str = ""
+    """Eight hexadecimal digits that tell the notebook: its runs share a claim, one after the other. Empty = the run's own."""
     storage_class: str = ""
     """Of a claim of its own; empty = the cluster's default."""
     storage_bytes: int = 10 * GIB

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Dict, List, Tuple
 
 from jup2kub.errors import UsageError
-from jup2kub.manifests.objects import base_name, labels, metadata
+from jup2kub.manifests.objects import NOTEBOOK, RUN, base_name, claim_name, labels, metadata
 from jup2kub.manifests.spec import SERVER, RunSpec, parse_quantity, quantity
 
 Obj = Dict[str, Any]
@@ -112,14 +112,12 @@ def claim(spec: RunSpec) -> List[Obj]:
     }
     if spec.storage_class:
         wanted["storageClassName"] = spec.storage_class
-    return [
-        {
-            "apiVersion": "v1",
-            "kind": "PersistentVolumeClaim",
-            "metadata": metadata(spec, f"{base_name(spec.run)}-store", SERVER),
-            "spec": wanted,
-        }
-    ]
+    made = metadata(spec, claim_name(spec), SERVER)
+    if spec.notebook:
+        # It outlives the run: what another run of the notebook can use is in it.
+        made["labels"] = {NOTEBOOK: spec.notebook, **{k: v for k, v in made["labels"].items() if k != RUN}}
+        made["labels"]["app.kubernetes.io/part-of"] = claim_name(spec)
+    return [{"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": made, "spec": wanted}]
 
 
 def administrator_objects(spec: RunSpec, storage: Storage) -> List[Obj]:
@@ -186,7 +184,7 @@ def _volume(spec: RunSpec, name: str, source: Obj, affinity: Obj) -> Obj:
             "accessModes": [spec.access],
             "persistentVolumeReclaimPolicy": "Retain",
             "storageClassName": name,
-            "claimRef": {"namespace": spec.namespace, "name": f"{base_name(spec.run)}-store"},
+            "claimRef": {"namespace": spec.namespace, "name": claim_name(spec)},
             **source,
             **affinity,
         },

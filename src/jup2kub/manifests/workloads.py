@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import Any, Dict, Mapping, Optional, Tuple
 
 from jup2kub.kit.canon import digest
-from jup2kub.manifests.objects import CLASS, base_name, metadata, selector
+from jup2kub.manifests.objects import CLASS, NOTEBOOK, base_name, claim_name, metadata, selector
 from jup2kub.manifests.pods import (
     CACHE,
     PROGRAM,
+    SECRET,
     SPEC,
     STORE,
     Container,
     http_probe,
     mounted_claim,
     mounted_config,
+    mounted_secret,
     program,
     server_url,
     template,
@@ -42,9 +44,18 @@ def server_container(spec: RunSpec) -> Container:
     """Return the run server's container."""
     return Container(
         SERVER,
-        (*program(spec), "server", "--spec", f"{SPEC}/spec.json"),
+        (
+            *program(spec),
+            "server",
+            "--store",
+            f"{STORE}/jup2kub",
+            "--port",
+            str(PORT),
+            "--spec",
+            f"{SPEC}/spec.json",
+        ),
         server_class(spec),
-        {"J2K_STORE": f"{STORE}/jup2kub", "J2K_PORT": str(PORT)},
+        {"JUP2KUB_TOKEN_FILE": f"{SECRET}/token"},
         {
             "startupProbe": http_probe("/healthz", 1, 120),
             "livenessProbe": http_probe("/healthz", 10, 6),
@@ -61,16 +72,20 @@ def server(spec: RunSpec) -> Obj:
     """Return the run server: a Deployment of one replica that is never two at once (`Recreate`)."""
     name = base_name(spec.run)
     volumes = (
-        mounted_claim("store", spec.claim or f"{name}-store", STORE),
+        mounted_claim("store", claim_name(spec), STORE),
+        mounted_secret("token", f"{name}-token", SECRET),
         mounted_config("spec", f"{name}-spec", SPEC),
     )
     pod = template(spec, server_container(spec), restart="Always", volumes=volumes)
     if spec.jobs_by == "server":
         pod["spec"]["serviceAccountName"] = spec.account or name
+    made = metadata(spec, f"{name}-server", SERVER)
+    if spec.notebook:
+        made["labels"][NOTEBOOK] = spec.notebook
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": metadata(spec, f"{name}-server", SERVER),
+        "metadata": made,
         "spec": {
             "replicas": 1,
             "strategy": {"type": "Recreate"},
@@ -84,18 +99,15 @@ def server(spec: RunSpec) -> Obj:
 
 def agent_container(spec: RunSpec, wish: PodClass) -> Container:
     """Return an agent's container: it asks the run server for work of its class."""
+    words = ("--server", server_url(spec), "--class", wish.name, "--cache", CACHE, "--idle", str(spec.idle))
+    offer = ("--cpu", str(wish.most_cores), "--memory", str(wish.usable_memory), "--gpu", str(wish.gpu))
     return Container(
         AGENT,
-        (*program(spec), "agent"),
+        (*program(spec), "agent", *words, *offer),
         wish,
         {
-            "J2K_SERVER": server_url(spec),
-            "J2K_PROJECT": spec.project,
-            "J2K_CACHE": CACHE,
-            "J2K_CPU": str(wish.most_cores),
-            "J2K_MEMORY": str(wish.usable_memory),
-            "J2K_GPU": str(wish.gpu),
-            "J2K_IDLE_SECONDS": str(spec.idle),
+            "JUP2KUB_TOKEN_FILE": f"{SECRET}/token",
+            "JUP2KUB_PROJECT": spec.project,
             **spec.environment,
         },
         grace=60,
@@ -105,7 +117,8 @@ def agent_container(spec: RunSpec, wish: PodClass) -> Container:
 
 def agent_template(spec: RunSpec, wish: PodClass) -> Obj:
     """Return the pod template of agents of this class."""
-    return template(spec, agent_container(spec, wish), restart="Never")
+    volumes = (mounted_secret("token", f"{base_name(spec.run)}-token", SECRET),)
+    return template(spec, agent_container(spec, wish), restart="Never", volumes=volumes)
 
 
 def agent_job(spec: RunSpec, wish: PodClass, name: str, owner: Optional[Obj] = None) -> Obj:

@@ -1,0 +1,177 @@
+"""`--on kubernetes`: the options that `run` and `verify` share, and a run on a cluster as the user sees it."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import time
+from pathlib import Path
+
+from jup2kub.cli import common
+from jup2kub.cli.progress import Progress
+from jup2kub.cluster.deployer import connect
+from jup2kub.compose import Execution, Settings, default_store, open_store
+from jup2kub.errors import Interrupted, Jup2KubError, UsageError
+from jup2kub.kube import drive, runs
+from jup2kub.kube.runs import Remembered
+from jup2kub.kube.wishes import Wishes, size
+from jup2kub.manifests.spec import RunSpec
+
+ONLY_THERE = [
+    "image",
+    "storage",
+    "parallelism",
+    "service_account",
+    "pull_secret",
+    "cpu",
+    "memory",
+    "python",
+    "keep",
+    "queue",
+    "context",
+    "namespace",
+]
+
+
+def place_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--context` and `--namespace`."""
+    parser.add_argument("--context", default="", help="the kubeconfig's context (default: its current one)")
+    parser.add_argument("-n", "--namespace", default="", help="the namespace (default: the context's)")
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add `--on` and what belongs to it."""
+    parser.add_argument(
+        "--on", choices=("local", "kubernetes"), default="local", help="where the cells run (default: local)"
+    )
+    place_options(parser)
+    parser.add_argument("--image", default="", metavar="REF", help="image with the notebook's packages")
+    parser.add_argument(
+        "--storage",
+        default="",
+        metavar="WHERE",
+        help="where results are kept: claim:NAME, class:NAME, local:/path@node, …",
+    )
+    parser.add_argument("--parallelism", type=int, default=0, metavar="N", help="pods at once (default: 4)")
+    parser.add_argument(
+        "--service-account",
+        default="",
+        metavar="NAME",
+        help="one that may make Jobs (default: the run makes its own)",
+    )
+    parser.add_argument(
+        "--pull-secret",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="for the image's registry (may be repeated)",
+    )
+    parser.add_argument(
+        "--cpu", type=float, default=0.0, metavar="CORES", help="cores that a pod asks for (default: 0.5)"
+    )
+    parser.add_argument("--memory", default="", metavar="SIZE", help="memory of a pod (default: 2Gi)")
+    parser.add_argument(
+        "--python", default="", metavar="NAME", help="the image's interpreter (default: python3)"
+    )
+    parser.add_argument("--queue", default="", metavar="NAME", help="Kueue's LocalQueue for the pods")
+    parser.add_argument(
+        "--keep", action="store_true", help="leave the run's server in the cluster when it is done"
+    )
+
+
+def check_local(options: argparse.Namespace) -> None:
+    """Refuse options that mean nothing without `--on kubernetes`. Raises UsageError."""
+    given = [name for name in ONLY_THERE if getattr(options, name)]
+    if options.on == "local" and given:
+        word = "--" + given[0].replace("_", "-")
+        raise UsageError(
+            "J2K200", f"{word} means nothing here", f"add `--on kubernetes`, or leave {word} out"
+        )
+
+
+def wishes(options: argparse.Namespace) -> Wishes:
+    """Return what the options ask of the cluster. Raises UsageError."""
+    return Wishes(
+        image=options.image,
+        context=options.context,
+        namespace=options.namespace,
+        storage=options.storage,
+        parallelism=options.parallelism or 4,
+        account=options.service_account,
+        pull_secrets=tuple(options.pull_secret),
+        cpu=options.cpu or 0.5,
+        memory=size(options.memory) if options.memory else 2 << 30,
+        python=options.python or "python3",
+        keep=options.keep,
+        queue=options.queue,
+    )
+
+
+def records() -> Path:
+    """Return the folder of what this machine remembers of its runs on clusters."""
+    return default_store() / "kubernetes"
+
+
+def execute(options: argparse.Namespace, settings: Settings, target: Path) -> Execution:
+    """Run the notebook on the cluster, tell its story, and remember the run while it lasts."""
+    asked = wishes(options)
+    cluster = connect(asked.context, asked.namespace)
+    begun: list[RunSpec] = []
+
+    def started(spec: RunSpec) -> None:
+        begun.append(spec)
+        known = Remembered(
+            spec.run,
+            asked.context,
+            spec.namespace,
+            str(settings.notebook.resolve()),
+            str(target.resolve()),
+            time.time(),
+            dict(settings.parameters),
+            settings.keep_going,
+            settings.kernel,
+            asked.parallelism,
+            settings.plan,
+            settings.offload,
+        )
+        runs.remember(records(), known)
+        common.say(f"run {spec.run} is in namespace {spec.namespace}")
+
+    try:
+        with contextlib.closing(open_store(settings)) as store, Progress() as progress:
+            done = drive.execute(asked, settings, cluster, store, progress, started)
+    except KeyboardInterrupt as stop:
+        if begun:
+            raise left(begun[0].run, begun[0].jobs_by) from stop
+        raise
+    except Jup2KubError as problem:
+        if begun:
+            common.say(
+                f"run {begun[0].run} stays in namespace {begun[0].namespace}: `jup2kub delete {begun[0].run}` removes it"
+            )
+        raise problem
+    finally:
+        cluster.close()
+    if not asked.keep and begun:
+        runs.forget(records(), begun[0].run)
+    return done
+
+
+def left(run: str, by: str) -> Interrupted:
+    """Return what a user who stops following is told."""
+    goes_on = (
+        "goes on in the cluster" if by == "server" else "goes on with the pods it has, and gets no new ones"
+    )
+    return Interrupted(
+        "J2K727",
+        f"no longer followed; run {run} {goes_on}",
+        f"`jup2kub collect {run}` follows it and brings the result, `jup2kub cancel {run}` ends it",
+    )
+
+
+def find(options: argparse.Namespace, prefix: str) -> Remembered | None:
+    """Return the run on a cluster that the user means; None = it is none that this machine knows, and no namespace is named."""
+    known = runs.chosen(records(), prefix)
+    if known is None and (options.namespace or options.context):
+        return Remembered(prefix, options.context, options.namespace, "", "", 0.0)
+    return known

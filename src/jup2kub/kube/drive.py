@@ -1,0 +1,212 @@
+"""One run on a cluster, from beginning to end; each part can be done again by another process that knows the run's name."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jup2kub import away, bundle
+from jup2kub.agent.files import post_images
+from jup2kub.agent.session import Told
+from jup2kub.away import Away, job_of, project_files
+from jup2kub.cluster import Cluster, Missing
+from jup2kub.cluster.capacity import JobCapacity
+from jup2kub.cluster.deployer import DynamicPodDeployer
+from jup2kub.compose import Compiled, Execution, Settings, compile_notebook, imported, read_notebook
+from jup2kub.engine.server.steward import Steward
+from jup2kub.errors import UsageError
+from jup2kub.kube import preflight, runs
+from jup2kub.kube.line import line
+from jup2kub.kube.runs import Remembered
+from jup2kub.kube.wishes import Wishes, run_name, spec_of
+from jup2kub.manifests import render, storage
+from jup2kub.manifests.objects import NOTEBOOK
+from jup2kub.manifests.spec import SERVER, RunSpec
+from jup2kub.store import Store
+
+START = 300.0
+"""Seconds that a run server may take to be ready: its image is pulled, its volume made."""
+PATIENCE = 900.0
+"""Seconds that the run server, or the API server, may be away while it is followed."""
+Tell = Callable[[Told], None]
+
+
+@dataclass(frozen=True)
+class Running:
+    """A run in the cluster, and the line to its server."""
+
+    spec: RunSpec
+    cluster: Cluster
+    away: Away
+
+
+def note(tell: Tell) -> Callable[[str], None]:
+    """Return `tell` for plain text."""
+    return lambda text: tell(Told("note", text=text))
+
+
+def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Cluster, tell: Tell) -> RunSpec:
+    """Check everything that can be known beforehand, and return the run's spec. Raises Jup2KubError."""
+    program = bundle.build()
+    spec = spec_of(wishes, run_name(time.time()), settings.notebook, cluster.namespace, program)
+    preflight.check_version(cluster)
+    spec, left = preflight.settle_rights(cluster, spec, note(tell))
+    others = runs.of_notebook(cluster, spec.notebook)
+    if others:
+        raise UsageError(
+            "J2K720",
+            f"run {others[0]} of this notebook is in the cluster",
+            f"`jup2kub collect {others[0]}` waits for it and brings its result; `jup2kub delete {others[0]}` removes it",
+        )
+    missing = storage.administrator_objects(spec, storage.parse(wishes.storage))
+    for obj in missing:
+        try:
+            cluster.get(obj["kind"], obj["metadata"]["name"])
+        except Missing as error:
+            raise UsageError(
+                "J2K726",
+                f"{obj['kind']} {obj['metadata']['name']} is not there, and only an administrator makes it",
+                "`jup2kub render NB -o DIR` writes it into DIR/administrator.yaml",
+            ) from error
+    objects = [o for o in render.run_objects(spec, "x", program) if o["kind"] not in left]
+    preflight.check_admission(cluster, spec, objects)
+    seen = preflight.probe(cluster, spec, modules_of(compiled), note(tell))
+    if seen.missing:
+        tell(
+            Told("note", text=f"the image lacks modules that the notebook imports: {', '.join(seen.missing)}")
+        )
+    return replace(spec, network_policy="NetworkPolicy" not in left)
+
+
+def modules_of(compiled: Compiled) -> set[str]:
+    """Return the packages that the notebook and the project's modules import, local ones left out."""
+    names: set[str] = set()
+    for source in (*(c.python for c in compiled.notebook.code if c.python), *compiled.modules.values()):
+        names |= {name.partition(".")[0] for name in imported(source)}
+    return names - {name.partition(".")[0] for name in compiled.modules}
+
+
+def deploy(spec: RunSpec, cluster: Cluster, tell: Tell, folder: Path) -> Running:
+    """Make the run's objects, and wait until its server answers."""
+    deployer = DynamicPodDeployer(cluster, note(tell))
+    objects = render.run_objects(spec, secrets.token_urlsafe(24), bundle.build())
+    deployer.deploy(objects)
+    return reach(spec, cluster, tell, folder)
+
+
+def reach(spec: RunSpec, cluster: Cluster, tell: Tell, folder: Path) -> Running:
+    """Wait until the run's server answers. Raises EnvironmentProblem (J2K717, J2K718)."""
+    DynamicPodDeployer(cluster, note(tell)).wait(spec.run, SERVER, START)
+    return Running(spec, cluster, line(cluster, spec.run, runs.token(cluster, spec.run), folder, PATIENCE))
+
+
+@contextlib.contextmanager
+def hired(running: Running) -> Iterator[None]:
+    """Keep the run's pods from here, where its server may not."""
+    if running.spec.jobs_by != "cli":
+        yield
+        return
+    stop = threading.Event()
+    link = running.away.link
+    capacity = JobCapacity(running.cluster, running.spec, lambda: secrets.token_hex(4))
+    steward = Steward(lambda request, body: link.ask(f"/v1/{request}", body), capacity, running.spec)
+    thread = threading.Thread(target=steward.serve, args=(stop,), name="steward", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10.0)
+
+
+def execute(
+    wishes: Wishes,
+    settings: Settings,
+    cluster: Cluster,
+    store: Store,
+    tell: Tell,
+    started: Callable[[RunSpec], None],
+) -> Execution:
+    """Run the notebook on the cluster; files come back into its folder. `started` is called when the run is in the cluster.
+
+    `store` is this machine's: what it has learned of the cells decides what leaves the main line.
+    """
+    began = time.monotonic()
+    settings = replace(settings, fork=False, workers=wishes.parallelism)
+    compiled = compile_notebook(read_notebook(settings), settings, store)
+    with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
+        spec = prepare(wishes, settings, compiled, cluster, tell)
+        running = deploy(spec, cluster, tell, Path(folder))
+        project = settings.notebook.resolve().parent
+        files = post_images(project, project_files(project), running.away.store)
+        run = running.away.submit(job_of(settings, spec.run, compiled, files))
+        started(spec)
+        with hired(running):
+            running.away.follow(tell)
+        done = away.gather(running.away, settings, compiled, run, began, undo_folder(store, spec.run))
+    if not wishes.keep:
+        clear(cluster, spec.run)
+    return done
+
+
+def resume(known: Remembered, cluster: Cluster, store: Store, tell: Tell) -> Execution:
+    """Follow a run that another process started, and bring its result back."""
+    began = time.monotonic()
+    settings = Settings(
+        notebook=Path(known.notebook),
+        workers=known.workers,
+        plan=known.plan,
+        fork=False,
+        offload=known.offload,
+        kernel=known.kernel,
+        keep_going=known.keep_going,
+        parameters=known.parameters,
+    )
+    compiled = compile_notebook(read_notebook(settings), settings, store)
+    with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
+        running = reach(runs.spec(cluster, known.run), cluster, tell, Path(folder))
+        sent = json.loads(json.dumps(running.away.link.ask("/v1/status", {})))
+        with hired(running):
+            running.away.follow(tell)
+        return away.gather(
+            running.away, settings, compiled, sent["run"], began, undo_folder(store, known.run)
+        )
+
+
+def undo_folder(store: Store, run: str) -> Path:
+    """Return the folder for what files were before a run's own came back."""
+    folder = store.undo_folder(f"kube-{run}")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def clear(cluster: Cluster, run: str, claims: bool = False) -> tuple[str, ...]:
+    """Remove a run's objects; with `claims` also the claim that the notebook's runs share, if no other uses it."""
+    deployer = DynamicPodDeployer(cluster)
+    notebooks = {
+        o["metadata"]["labels"].get(NOTEBOOK, "")
+        for o in runs.servers(cluster)
+        if o["metadata"]["name"].startswith(f"j2k-{run}-")
+    }
+    removed = list(deployer.prune(run, claims=claims))
+    for notebook in sorted(filter(None, notebooks)) if claims else ():
+        if runs.of_notebook(cluster, notebook):
+            continue
+        found = cluster.list(
+            "PersistentVolumeClaim", f"app.kubernetes.io/managed-by=jup2kub,{NOTEBOOK}={notebook}"
+        )
+        gone = []
+        for claim in found.items:
+            meta = claim["metadata"]
+            cluster.delete("PersistentVolumeClaim", meta["name"], uid=meta["uid"])
+            gone.append(("PersistentVolumeClaim", meta["name"], meta["uid"]))
+            removed.append(f"persistentvolumeclaim/{meta['name']}")
+        deployer.gone(gone, seconds=60)
+    return tuple(removed)

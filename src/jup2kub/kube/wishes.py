@@ -1,0 +1,92 @@
+"""What the user asked of the cluster, and the names that follow from it."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from jup2kub.errors import UsageError
+from jup2kub.kit.canon import digest
+from jup2kub.manifests import storage
+from jup2kub.manifests.spec import PodClass, RunSpec, parse_quantity
+
+LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
+"""Crockford's alphabet: no letter that is read for another."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """Options of `--on kubernetes`."""
+
+    image: str
+    context: str = ""
+    """Empty = the kubeconfig's current one."""
+    namespace: str = ""
+    """Empty = the context's."""
+    storage: str = ""
+    parallelism: int = 4
+    account: str = ""
+    pull_secrets: tuple[str, ...] = ()
+    cpu: float = 0.5
+    """Cores that an agent asks for."""
+    memory: int = 2 << 30
+    """Bytes of one agent."""
+    user: int = 1000
+    python: str = "python3"
+    keep: bool = False
+    """Leave the server and its pods in the cluster after the result was brought back."""
+    queue: str = ""
+
+
+def run_name(now: float, chance: int | None = None) -> str:
+    """Return a name for a run that sorts by time: seven letters of seconds since the epoch, five of chance."""
+    number = secrets.randbits(25) if chance is None else chance
+    return _letters(int(now), 7) + _letters(number, 5)
+
+
+def _letters(number: int, count: int) -> str:
+    return "".join(LETTERS[(number >> (5 * place)) & 31] for place in reversed(range(count)))
+
+
+def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: bytes) -> RunSpec:
+    """Return the run's spec. Raises UsageError for what no cluster could do."""
+    if not wishes.image:
+        raise UsageError(
+            "J2K719",
+            "no image was named",
+            "--image REF: any image with Python 3.9 or newer, ipykernel and the notebook's packages",
+        )
+    if wishes.parallelism < 1:
+        raise UsageError("J2K719", "--parallelism is at least 1", "leave it out for 4")
+    path = notebook.resolve()
+    spec = RunSpec(
+        run=run,
+        image=wishes.image,
+        project=str(path.parent),
+        namespace=namespace,
+        bundle=f"j2k-{run}-bundle",
+        bundle_digest=digest(bundle),
+        python=wishes.python,
+        user=wishes.user,
+        account=wishes.account,
+        pull_secrets=wishes.pull_secrets,
+        parallelism=wishes.parallelism,
+        notebook=digest(str(path))[:8],
+        base=PodClass(wishes.image, cpu=wishes.cpu, memory=wishes.memory),
+        queue=wishes.queue,
+    )
+    return storage.with_storage(spec, storage.parse(wishes.storage))
+
+
+def without_roles(spec: RunSpec) -> RunSpec:
+    """Return the spec for a user who may give no rights to a service account: the command line makes the Jobs."""
+    return replace(spec, jobs_by="cli")
+
+
+def size(text: str) -> int:
+    """Return bytes of an option such as `4Gi`. Raises UsageError."""
+    try:
+        return int(parse_quantity(text))
+    except ValueError as error:
+        raise UsageError("J2K719", str(error), "write it as Kubernetes does: 512Mi, 4Gi") from error
