@@ -143,7 +143,7 @@ class Lab:
     def sequential(self) -> list[Any]:
         """Return the outputs of one serial run in a store of its own, and put the files back as they were."""
         before = self.files()
-        words = self.words("--offload", "none", "--plan", "serial")
+        words = self.words("--offload", "none", "--plan", "serial", "--fresh")
         words[words.index("--store") + 1] = str(self.folder / "other-store")
         done = Running(words, self.project, self.env()).end()
         assert done.code in (0, 1), done.err

@@ -79,8 +79,9 @@ class MainLine:
 
     async def drive(self) -> None:
         """Run all cells. Raises Stop, StartAgain, KernelDied (a step's death is no concern of this line)."""
-        for cell in self.session.plan.cells:
+        for index in [c.index for c in self.session.plan.cells]:
             await self._look(wait=())
+            cell = self.session.cells[index]  # as it is known by now
             if cell.index in self.session.terms.skip:
                 self.session.outcomes[cell.index] = CellOutcome(index=cell.index, status="skipped")
                 self.session.keys.executed(cell.index, "skipped")

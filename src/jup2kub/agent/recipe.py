@@ -65,6 +65,15 @@ def needs(plan: Plan) -> PlanNeeds:
     return result
 
 
+def read_later(wanted: Needs) -> dict[int, set[str]]:
+    """Return, for each cell, the names whose versions later cells read."""
+    later: dict[int, set[str]] = {}
+    for pairs in wanted.values():
+        for source, name in pairs:
+            later.setdefault(source, set()).add(name)
+    return later
+
+
 def shippable(name: str) -> bool:
     """Return whether a version of `name` can be a stored value at all (a variable, or ambient state with a setter)."""
     return not name.startswith("@") or name.startswith(SHIPPED_RESOURCES)

@@ -14,17 +14,17 @@ from typing import Any, Callable
 
 from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.flights import Flights
-from jup2kub.agent.judge import Mispredicted
+from jup2kub.agent.judge import Mispredicted, beyond
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys, with_environment
 from jup2kub.agent.observed import file_digest, met, observe, still
-from jup2kub.agent.recipe import Needs, adoptable, needs
+from jup2kub.agent.recipe import Needs, adoptable, needs, read_later
 from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.room import Room
 from jup2kub.errors import Interrupted
 from jup2kub.kit.canon import digest, from_json, to_json
 from jup2kub.model.facts import Facts
-from jup2kub.model.plan import CellPlan, Plan
+from jup2kub.model.plan import CellPlan, Plan, with_edges
 from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot, Store
 
@@ -110,6 +110,8 @@ class Session:
         """Called before each cell of the main line; raises Interrupted where another main line has taken over."""
         self.see: Callable[[], set[str]] = set
         """Returns the files found changed after a cell, where it runs alone in a folder of its own."""
+        self.look_again: Callable[[], Plan] | None = None
+        """Plans once more with all that was learned; None = nobody can, and this plan is all that is known."""
         self.untrusted: set[int] = set()
         """Cells whose earlier commits in this run rest on a broken assumption."""
         self.use(plan, profile_keys)
@@ -122,10 +124,7 @@ class Session:
         self.step_of = {i: s.id for s in plan.steps if s.kind == "cells" for i in s.cells}
         self.needs: Needs = needs(plan)
         self.keys = Keys(plan, with_environment(self.sources, self.terms.environ), self.world, self.met)
-        later: dict[int, set[str]] = {}
-        for pairs in self.needs.values():
-            for source, name in pairs:
-                later.setdefault(source, set()).add(name)
+        later = read_later(self.needs)
         self.read_later: dict[int, frozenset[str]] = {i: frozenset(later.get(i, ())) for i in self.cells}
 
     def slot(self, cell: int) -> Slot:
@@ -310,7 +309,7 @@ class Session:
         if again:
             return
         self.records[cell.index] = record
-        self.facts[cell.index] = from_json(Facts, record["facts"])
+        self._seen(cell.index, from_json(Facts, record["facts"]))
         self.keys.executed(
             cell.index, met(record["observed"], None if record["repeatable"] else record["token"])
         )
@@ -388,6 +387,12 @@ class Session:
 
     def learn(self, cell: int, facts: Facts) -> None:
         """Keep what was seen of a cell, for this run and for later plans."""
-        self.facts[cell] = facts
         with self.room.used():
             self.store.learn(self.profile_keys[cell], facts)
+        self._seen(cell, facts)
+
+    def _seen(self, cell: int, facts: Facts) -> None:
+        """Let keys and replays of later cells depend on the versions that a cell made beyond its plan."""
+        self.facts[cell] = facts
+        if self.look_again is not None and beyond(self.cells[cell], facts):
+            self.use(with_edges(self.plan, self.look_again()), self.profile_keys)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import FrozenSet, Mapping, Optional, Tuple
 
 PLAN_VERSION = 1
@@ -186,3 +186,23 @@ class Plan:
     text_edges: Tuple[Tuple[int, int], ...] = ()
     """Pairs of cells (source, target) that the text alone orders, before anything was learned of the notebook;
     empty = nothing was, and `cell_edges` are these."""
+
+
+def with_edges(plan: Plan, other: Plan) -> Plan:
+    """Return `plan` with all versions and edges that `other`, a plan of the same notebook, knows besides."""
+    more = {cell.index: cell for cell in other.cells}
+    cells = tuple(_with_versions(cell, more.get(cell.index, cell)) for cell in plan.cells)
+    known = {(e.source, e.target, e.name) for e in plan.cell_edges}
+    added = tuple(e for e in other.cell_edges if (e.source, e.target, e.name) not in known)
+    text = tuple(sorted({*plan.text_edges, *other.text_edges}))
+    return replace(plan, cells=cells, cell_edges=plan.cell_edges + added, text_edges=text)
+
+
+def _with_versions(cell: CellPlan, other: CellPlan) -> CellPlan:
+    return replace(
+        cell,
+        reads=cell.reads | other.reads,
+        mutates=cell.mutates | (other.writes - cell.writes),
+        before=tuple(sorted({*cell.before, *other.before})),
+        repeatable=cell.repeatable and other.repeatable,
+    )
