@@ -13,7 +13,7 @@ from jup2kub.errors import UsageError
 from jup2kub.kit.canon import digest
 from jup2kub.model.notebook import Cell, Notebook, Options
 
-from . import percent
+from . import percent, plain
 from .data import KERNEL_LANGUAGES, SCRIPT_LANGUAGES
 from .options import read_options
 from .syntax import to_python
@@ -140,7 +140,6 @@ def _upgrade(raw: Any, name: str) -> dict[str, Any]:
 
 
 def _convert(raw: dict[str, Any]) -> dict[str, Any]:
-    # nbformat takes most of the time of a start, and notebooks of format 4 pass through it only to be validated.
     import nbformat
 
     library: Any = nbformat  # untyped there
@@ -193,6 +192,9 @@ def _joined(text: Any) -> Any:
 
 
 def _validate(document: dict[str, Any]) -> None:
+    if plain.is_plain(document):
+        return
+    # Takes longer than everything else before the first cell.
     import nbformat
 
     with warnings.catch_warnings():
