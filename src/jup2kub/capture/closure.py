@@ -125,8 +125,10 @@ def _owned(item: Import, module: Module, environment: Environment, found: Roots)
         found.unowned[item.name.partition(".")[0]] = module
 
 
-def observed(names: Iterable[str], paths: Iterable[str], environment: Environment, found: Roots) -> None:
-    """Add what an execution was seen to use: top-level modules, and files."""
+def observed(
+    names: Iterable[str], distributions: Iterable[str], environment: Environment, found: Roots
+) -> None:
+    """Add what an execution was seen to use: top-level modules, and distributions."""
     for name in names:
         module = environment.modules.get(name)
         if module is None or module.kind != "file" or is_standard(name, module, environment):
@@ -134,10 +136,9 @@ def observed(names: Iterable[str], paths: Iterable[str], environment: Environmen
         owner = environment.owner(module.origin)
         if owner:
             found.need(owner, "seen")
-    for path in paths:
-        owner = environment.owner(path)
-        if owner:
-            found.need(owner, "seen")
+    for name in distributions:
+        if name in environment.distributions:
+            found.need(name, "seen")
 
 
 def kernel(environment: Environment, found: Roots) -> None:

@@ -100,6 +100,24 @@ def lock(asked: Asked, vendor: Vendor | None = None) -> Lock:
     )
 
 
+@dataclass(frozen=True)
+class Needed:
+    """What a notebook needs of the installed distributions, without a question to any index."""
+
+    environment: Environment
+    local: Local
+    closed: Closed
+    notes: tuple[str, ...]
+
+
+def needs(asked: Asked) -> Needed:
+    """Return what the notebook imports, was seen to use, and what that requires. Raises as `look_around`."""
+    looked = look_around(asked)
+    found = _roots(asked, looked)
+    closed = closure.close(found.needs, _requirements(looked.environment), looked.environment)
+    return Needed(looked.environment, looked.local, closed, (*found.notes, *closed.absent, *looked.unread))
+
+
 def look_around(asked: Asked) -> Looked:
     """Read the imports, follow them into the project's folder, and ask the kernel's interpreter about all of them."""
     imports, unread = names.of_notebook(asked.notebook, ipynb.to_python)
@@ -130,7 +148,7 @@ def _roots(asked: Asked, looked: Looked) -> Roots:
         closure.optional_parts([n for n in found.needs if n != closure.KERNEL], environment, found)
     closure.observed(
         {*asked.imports, *(asked.seen.imports if asked.seen else ())},
-        asked.seen.paths if asked.seen else (),
+        asked.seen.distributions if asked.seen else (),
         environment,
         found,
     )

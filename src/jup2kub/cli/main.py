@@ -22,12 +22,19 @@ from jup2kub.kit.canon import nearest
 VERBS = {
     "run": "run a notebook and write the executed one",
     "plan": "show what would run where, and why",
+    "capture": "run a notebook once under observation, and say what each cell used",
     "lock": "say what exactly runs a notebook, with hashes, and keep the wheels",
     "build": "make container images of a notebook, without a daemon",
     "verify": "prove that the planned run gives the notebook's answer",
     "status": "show a run in the store",
     "runs": "list the runs in the store",
+    "collect": "follow a run on a cluster, and bring its result back",
+    "logs": "show a run's story, and what its pods have printed",
     "cancel": "cancel a run, so that nothing of it can still be committed",
+    "resume": "start a run on a cluster again that has ended early",
+    "delete": "remove a run from its cluster",
+    "render": "write a run's Kubernetes objects into a folder",
+    "service": "show a service's address in a cluster, and what it answers",
     "clean": "remove what is no longer needed from the store",
 }
 

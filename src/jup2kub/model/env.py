@@ -139,9 +139,9 @@ class DataFile:
     """Cells that read it, counted among all cells from 0."""
     written_by: Tuple[int, ...] = ()
     sha256: Optional[str] = None
-    """Of its content before the traced run; None = it did not exist then, or is too large to be hashed."""
+    """Of its content before the traced run; None = it did not exist then, or the run has changed it."""
     bytes: Optional[int] = None
-    """None = it did not exist before the traced run."""
+    """Before the traced run; None = it did not exist then."""
 
 
 @dataclass(frozen=True)
@@ -162,12 +162,14 @@ class Seen:
     """`reprozip`, `strace`, `hook` (Python's audit events alone), or `none` (not executed)."""
     imports: Tuple[str, ...] = ()
     """Top-level modules that were imported."""
-    paths: Tuple[str, ...] = ()
-    """Files opened inside the kernel's environment; absolute, normalised."""
+    distributions: Tuple[str, ...] = ()
+    """Those whose files were opened; normalised names, sorted."""
     data: Tuple[DataFile, ...] = ()
     libraries: Tuple[SystemLibrary, ...] = ()
     hosts: Tuple[str, ...] = ()
-    """`host:port` that the notebook connected to."""
+    """`host:port` that the notebook connected to, and names that it looked up."""
+    withheld: Tuple[str, ...] = ()
+    """Files that it used and that must not travel, each with its reason, in words."""
     unseen: Tuple[str, ...] = ()
     """What this way of looking cannot see, in words."""
 
