@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
+from jup2kub.cluster import Cluster
 from jup2kub.cluster.deployer import connect
 from jup2kub.compose import Execution, Settings, default_store, open_store
 from jup2kub.errors import Interrupted, Jup2KubError, UsageError
@@ -45,6 +47,11 @@ def options(parser: argparse.ArgumentParser) -> None:
         "--on", choices=("local", "kubernetes"), default="local", help="where the cells run (default: local)"
     )
     place_options(parser)
+    wish_options(parser)
+
+
+def wish_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked of the cluster."""
     parser.add_argument("--image", default="", metavar="REF", help="image with the notebook's packages")
     parser.add_argument(
         "--storage",
@@ -113,8 +120,12 @@ def records() -> Path:
 
 
 def execute(options: argparse.Namespace, settings: Settings, target: Path) -> Execution:
+    """Run the notebook as the options ask."""
+    return carry_out(wishes(options), settings, target)
+
+
+def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
     """Run the notebook on the cluster, tell its story, and remember the run while it lasts."""
-    asked = wishes(options)
     cluster = connect(asked.context, asked.namespace)
     begun: list[RunSpec] = []
 
@@ -130,9 +141,9 @@ def execute(options: argparse.Namespace, settings: Settings, target: Path) -> Ex
             dict(settings.parameters),
             settings.keep_going,
             settings.kernel,
-            asked.parallelism,
             settings.plan,
             settings.offload,
+            asked,
         )
         runs.remember(records(), known)
         common.say(f"run {spec.run} is in namespace {spec.namespace}")
@@ -170,8 +181,33 @@ def left(run: str, by: str) -> Interrupted:
 
 
 def find(options: argparse.Namespace, prefix: str) -> Remembered | None:
-    """Return the run on a cluster that the user means; None = it is none that this machine knows, and no namespace is named."""
+    """Return the run on a cluster that the user means; None = it is none, as far as this machine knows.
+
+    With --namespace or --context the cluster itself is asked, for a run that was started elsewhere.
+    """
     known = runs.chosen(records(), prefix)
     if known is None and (options.namespace or options.context):
-        return Remembered(prefix, options.context, options.namespace, "", "", 0.0)
+        return Remembered(prefix.lower(), options.context, options.namespace, "", "", 0.0)
     return known
+
+
+def must_find(options: argparse.Namespace, prefix: str) -> Remembered:
+    """Return the run on a cluster that the user means. Raises UsageError (J2K240)."""
+    found = find(options, prefix)
+    if found is None:
+        raise UsageError(
+            "J2K240",
+            f"this machine knows no run {prefix!r} on a cluster",
+            "name its --namespace (and --context), if it was started elsewhere; `jup2kub runs` lists those it knows",
+        )
+    return found
+
+
+@contextlib.contextmanager
+def cluster_of(known: Remembered) -> Iterator[Cluster]:
+    """Give the cluster and namespace of a run."""
+    cluster = connect(known.context, known.namespace)
+    try:
+        yield cluster
+    finally:
+        cluster.close()

@@ -6,9 +6,10 @@ import argparse
 import json
 import time
 
-from jup2kub.cli import common
+from jup2kub.cli import common, onkube
 from jup2kub.errors import EXIT_OK
 from jup2kub.kit.canon import to_json
+from jup2kub.kube.runs import remembered
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -20,10 +21,16 @@ def act(options: argparse.Namespace) -> int:
     """Run the verb."""
     with common.store(options) as store:
         runs = store.runs()
+    far = remembered(onkube.records())
     if options.json:
-        common.result(json.dumps([to_json(r) for r in runs]))
+        common.result(
+            json.dumps([to_json(r) for r in runs] + [{"on": "kubernetes", **to_json(r)} for r in far])
+        )
         return EXIT_OK
-    if not runs:
+    for one in far:
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(one.began))
+        common.result(f"{one.run}  on cluster   {when}  {one.notebook}  (namespace {one.namespace})")
+    if not runs and not far:
         common.say("no runs in this store")
     for run in runs:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(run.opened))

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import time
 
-from jup2kub.cli import common
+from jup2kub.cli import common, onkube
 from jup2kub.errors import EXIT_OK, UsageError
 from jup2kub.kit.canon import to_json
+from jup2kub.kube import drive, state
+from jup2kub.kube.runs import Remembered
 from jup2kub.store import RunInfo, Store
+
+AGAIN = 1.0
+"""Seconds between looks at a run on a cluster."""
+CLOCK = re.compile(r", [\d.]+ (s|min|h)[ \d]*(s|min)?|\"(seconds|quiet)\": [\d.]+")
+"""What changes by time alone."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -16,6 +25,10 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run, or the beginning of its id (default: the newest)"
     )
+    parser.add_argument(
+        "-w", "--watch", action="store_true", help="of a run on a cluster: until it has ended"
+    )
+    onkube.place_options(parser)
     common.store_option(parser)
 
 
@@ -32,6 +45,9 @@ def chosen(store: Store, prefix: str | None) -> RunInfo:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
+    far = onkube.find(options, options.run) if options.run else None
+    if far is not None:
+        return on_cluster(options, far)
     with common.store(options) as store:
         run = chosen(store, options.run)
         records = [r for _, r in sorted(store.records(run.id).items(), key=lambda item: item[0].step)]
@@ -59,3 +75,19 @@ def act(options: argparse.Namespace) -> int:
         )
     common.result(f"store: {usage.bytes / 1e6:.1f} MB in {usage.blobs} blobs, {usage.runs} runs")
     return EXIT_OK
+
+
+def on_cluster(options: argparse.Namespace, known: Remembered) -> int:
+    """Show a run on a cluster; with --watch again and again, as lines that have changed."""
+    shown: list[str] = []
+    with onkube.cluster_of(known) as cluster, drive.reached(known.run, cluster) as running:
+        while True:
+            found = state.look(running)
+            told = [json.dumps(found)] if options.json else state.lines(found, common.duration)
+            if CLOCK.sub("", "\n".join(told)) != CLOCK.sub("", "\n".join(shown)):
+                for line in told:
+                    common.result(line)
+                shown = told
+            if not options.watch or found["ended"] is not None:
+                return EXIT_OK
+            time.sleep(AGAIN)

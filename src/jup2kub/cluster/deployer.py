@@ -161,6 +161,13 @@ class DynamicPodDeployer:
                 ):
                     break
 
+    def why(self, run: str, component: str) -> Why:
+        """Return how far a part of a run has come, now."""
+        pods, _ = self._pods(select(run, component))
+        ready = [w for p, w in pods if _ready(p)]
+        found = ready or [w for _, w in pods]
+        return found[0] if found else self._why_no_pod(run, component) or Why(reasons.ENDED, "it has no pod")
+
     def _pods(self, chosen: str) -> Tuple[List[Tuple[Obj, Why]], str]:
         listing = self.cluster.list("Pod", chosen)
         alive = [p for p in listing.items if not p["metadata"].get("deletionTimestamp")]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import tempfile
 import threading
@@ -156,12 +155,11 @@ def execute(
     return done
 
 
-def resume(known: Remembered, cluster: Cluster, store: Store, tell: Tell) -> Execution:
-    """Follow a run that another process started, and bring its result back."""
-    began = time.monotonic()
-    settings = Settings(
+def settings_of(known: Remembered) -> Settings:
+    """Return the settings that a run was started with."""
+    return Settings(
         notebook=Path(known.notebook),
-        workers=known.workers,
+        workers=known.wishes.parallelism,
         plan=known.plan,
         fork=False,
         offload=known.offload,
@@ -169,15 +167,27 @@ def resume(known: Remembered, cluster: Cluster, store: Store, tell: Tell) -> Exe
         keep_going=known.keep_going,
         parameters=known.parameters,
     )
+
+
+def resume(known: Remembered, cluster: Cluster, store: Store, tell: Tell) -> Execution:
+    """Follow a run that another process started, and bring its result back."""
+    began = time.monotonic()
+    settings = settings_of(known)
     compiled = compile_notebook(read_notebook(settings), settings, store)
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         running = reach(runs.spec(cluster, known.run), cluster, tell, Path(folder))
-        sent = json.loads(json.dumps(running.away.link.ask("/v1/status", {})))
+        run = str(running.away.link.ask("/v1/status", {})["run"])
         with hired(running):
             running.away.follow(tell)
-        return away.gather(
-            running.away, settings, compiled, sent["run"], began, undo_folder(store, known.run)
-        )
+        return away.gather(running.away, settings, compiled, run, began, undo_folder(store, known.run))
+
+
+@contextlib.contextmanager
+def reached(run: str, cluster: Cluster, patience: float = 20.0) -> Iterator[Running]:
+    """Give the line to a run's server as it is now, without waiting for it to start."""
+    spec, token = runs.spec(cluster, run), runs.token(cluster, run)
+    with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
+        yield Running(spec, cluster, line(cluster, run, token, Path(folder), patience))
 
 
 def undo_folder(store: Store, run: str) -> Path:

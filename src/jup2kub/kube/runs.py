@@ -18,6 +18,7 @@ from typing import Any
 from jup2kub.cluster import Cluster, Missing, Obj
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import from_json, to_json
+from jup2kub.kube.wishes import Wishes
 from jup2kub.manifests.objects import NOTEBOOK, RUN, base_name
 from jup2kub.manifests.spec import SERVER, RunSpec
 
@@ -39,10 +40,9 @@ class Remembered:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     keep_going: bool = False
     kernel: str = ""
-    workers: int = 1
     plan: str = "hybrid"
     offload: str = "auto"
-    fresh: bool = False
+    wishes: Wishes = field(default_factory=lambda: Wishes(""))
 
 
 def remember(folder: Path, run: Remembered) -> None:

@@ -1,0 +1,55 @@
+"""`jup2kub resume`: start a run on a cluster again that has ended early; what was finished is not repeated."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from jup2kub.cli import common, onkube, run
+from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
+from jup2kub.kube import drive, runs
+
+
+def options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this verb."""
+    parser.add_argument("run", metavar="RUN", help="a run on a cluster, or the beginning of its name")
+    for name, text in (("--redo", "may act again"), ("--skip", "is left out")):
+        parser.add_argument(
+            name,
+            type=int,
+            action="append",
+            default=[],
+            metavar="CELL",
+            help=f"a cell with effects that may be half done: it {text}",
+        )
+    onkube.place_options(parser)
+    common.store_option(parser)
+
+
+def act(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    known = onkube.must_find(options, options.run)
+    if not known.notebook:
+        raise UsageError(
+            "J2K240",
+            f"this machine does not know the notebook of run {known.run}",
+            "resume it where it was started",
+        )
+    settings = replace(
+        drive.settings_of(known),
+        redo=frozenset(options.redo),
+        skip=frozenset(options.skip),
+        store=options.store,
+    )
+    target, began = Path(known.out), time.monotonic()
+    run.check_target(target, settings.notebook)
+    with onkube.cluster_of(known) as cluster:
+        drive.clear(cluster, known.run)
+    runs.forget(onkube.records(), known.run)
+    done = onkube.carry_out(known.wishes, settings, target)
+    run.write(target, run.document(done, settings))
+    failed = done.stopped is not None or bool(run.published_errors(done))
+    run.report(options, done, target, time.monotonic() - began, failed)
+    return EXIT_CELL_RAISED if failed else EXIT_OK
