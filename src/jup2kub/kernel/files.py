@@ -40,7 +40,7 @@ PROCESS = frozenset(
 LISTS = frozenset(("os.listdir", "os.scandir", "os.walk"))
 
 
-def _quiet_prefixes() -> tuple[str, ...]:
+def quiet_prefixes() -> tuple[str, ...]:
     """Folders of the interpreter, of libraries and of their caches: nothing in there is the notebook's."""
     places = {sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.expanduser("~/.cache")}
     places.update(sysconfig.get_paths().values())
@@ -61,7 +61,7 @@ class Files:
     """An audit hook that is deaf unless `begin` was called. One per process, for life."""
 
     def __init__(self) -> None:
-        self._quiet = _quiet_prefixes()
+        self._quiet = quiet_prefixes()
         self._temporary = os.path.abspath(tempfile.gettempdir()) + os.sep
         self._active = False
         self._copies = 0

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import json
 import os
+import resource
 import signal
 import sys
 import time
@@ -14,8 +15,11 @@ from typing import Any
 from .chunks import Iteration, Record
 from .mapfolds import UNSET, Frame, Log, NotIndependent, Recorder, isinstance_recorder
 from .mapguard import Guard
+from .mapmodules import is_globals
 from .mapstate import SHARED, World
 from .rewrite import Spec
+
+GUARDED = "changes a large array, which other iterations share"
 
 
 class Child:
@@ -38,14 +42,16 @@ class Child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         with contextlib.suppress(Exception):
             ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         self.guard.install()
-        self.begin_here()
+        self.begin_here(pages=True)
 
-    def begin_here(self) -> None:
-        """As `begin`, for a process that runs one chunk and nothing else."""
+    def begin_here(self, pages: bool = False) -> None:
+        """As `begin`, for a process that runs one chunk and nothing else. `pages`: it may die for a write."""
         self.settings.tap.begin()
         self.settings.check.reseed()
-        self.world.protect()
+        self.world.protect(pages)
         self.ambient = self.settings.check.take()
 
     def next_chunk(self) -> tuple[int, int] | None:
@@ -145,11 +151,15 @@ class Child:
         changed = self.settings.check.changed(self.ambient)
         if changed:
             return f"changes {changed}"
+        if self.world.memory.changed():
+            return GUARDED
         carried = {n for c in self.spec.carried for n in (c.name, *c.group)}
         for number in self.world.changed():
             item, owner = self.world.objects[number], self.world.owner[number]
             names = [n for n in self.spec.reads if n not in carried and self.frame.get(n, UNSET) is item]
             what = f"`{names[0]}`" if names else f"an object of type `{type(item).__name__}`"
+            if is_globals(item):
+                what = f"a variable of the module `{item['__name__']}`"
             return "changes {}, which {}".format(
                 what,
                 "other iterations share" if owner == SHARED else "is not its own",

@@ -18,12 +18,14 @@ from typing import Any
 from .chunks import ChunkStore, Iteration, Record
 from .held import Held, undisturbed
 from .mapfolds import UNSET, NotIndependent, fold
-from .mapfork import Child, put_state
+from .mapfork import GUARDED, Child, put_state
 from .mapguard import take_back
 from .mapstate import SHARED, TooBig, World
 from .mapwork import Range, Work, cut
 
 NEVER = 1 << 62
+FAULTS = (signal.SIGSEGV, signal.SIGBUS)
+"""Signals that end a process which writes to guarded memory."""
 ASK_SECONDS = 0.5
 """Time between two requests for more cores."""
 
@@ -94,6 +96,8 @@ class Parallel:
                 began = time.perf_counter()
                 yield self.items[index - self.work.done]
                 self.report["work"] += time.perf_counter() - began
+                if self.raised and not self.report["reason"]:
+                    self.report["reason"] = "an iteration raised in another process, and here it does not"
             self.position += 1
             self.work.items.advance()
             self.report["iterations"] = self.position
@@ -326,14 +330,16 @@ class Parallel:
             channel = self.channels.pop(pid)
             self.selector.unregister(channel)
             channel.close()
-            os.waitpid(pid, 0)
+            _, status = os.waitpid(pid, 0)
         if pid in self.idle:
             self.idle.remove(pid)
         chunk = self.assigned.pop(pid, None)
         self._assign()
         if chunk is not None:
             self.settled.update(dict.fromkeys(range(*chunk)))
-            if not self.raised:
+            if self.world.memory and os.WIFSIGNALED(status) and os.WTERMSIG(status) in FAULTS:
+                self._retreat(chunk[0], GUARDED)
+            elif not self.raised:
                 self.report["reason"] = "a child process died; its iterations ran again"
 
     def _merge(self, index: int) -> bool:

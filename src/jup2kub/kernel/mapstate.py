@@ -19,6 +19,9 @@ import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, NamedTuple
 
+from .mapmemory import Memory
+from .mapmodules import is_globals, is_own, own_module, variables
+
 ATOMS = (
     int,
     float,
@@ -36,7 +39,7 @@ _ATOM_TYPES = frozenset(ATOMS)
 _OPAQUE = (types.ModuleType, types.BuiltinFunctionType, types.CodeType, types.FrameType)
 SHARED = -1
 HASHED = 1 << 26
-"""Bytes of one array up to which it is fingerprinted; a larger one is made read-only in the child instead."""
+"""Bytes of one array up to which it is fingerprinted; the memory of a larger one is guarded instead: see `mapmemory`."""
 
 
 class TooBig(Exception):
@@ -55,6 +58,8 @@ class World:
         self.owner: list[int] = []
         self.states: list[Any] = []
         self.owned: dict[int, list[int]] = {}
+        self.memory = Memory(())
+        """Of the arrays that are not fingerprinted."""
         self._deadline, self._clock = deadline, clock
 
     def add(self, value: Any, owner: int) -> None:
@@ -62,7 +67,7 @@ class World:
         todo = [value]
         while todo:
             item = todo.pop()
-            if type(item) in _ATOM_TYPES or isinstance(item, _OPAQUE):
+            if type(item) in _ATOM_TYPES or (isinstance(item, _OPAQUE) and not is_own(item)):
                 continue
             known = self.number.get(id(item))
             if known is not None:
@@ -98,7 +103,7 @@ class World:
         """Return the objects that `item` refers to and whose change would be a change of `item`."""
         found = children(item, self.namespace)
         cls = type(item)
-        return [*found, cls] if cls.__module__ == self.namespace.get("__name__") else found
+        return [*found, cls] if _own_class(cls, self.namespace) else found
 
     def freeze(self) -> None:
         """Remember the state of every object as it is now."""
@@ -107,6 +112,7 @@ class World:
             if number & 255 == 0 and self._clock() > self._deadline:
                 raise TooBig
             self.states.append(self.state(item))
+        self.memory = Memory(a for a in self._arrays() if a.nbytes > HASHED)
         self.owned = {}
         for number, owner in enumerate(self.owner):
             if owner != SHARED:
@@ -156,7 +162,7 @@ class World:
             return tuple(item)
         if isinstance(item, types.MethodType):
             return item.__self__, item.__func__.__qualname__
-        return () if isinstance(item, type) else None
+        return () if isinstance(item, (type, types.ModuleType)) else None
 
     def _told(self, part: Any) -> Any:
         """What tells a part of an object from others: its number, its value, or its name."""
@@ -169,11 +175,17 @@ class World:
             return [self._told(p) for p in part]
         return type(part).__name__, str(getattr(part, "__qualname__", getattr(part, "__name__", "")))
 
-    def protect(self) -> None:
-        """Make the large arrays read-only in this process: an iteration that writes one fails, and runs alone."""
-        for item in self.objects:
-            if is_array(item) and item.nbytes > HASHED and item.flags.writeable:
-                item.flags.writeable = False
+    def _arrays(self) -> list[Any]:
+        return [a for a in self.objects if is_array(a) and not a.dtype.hasobject]
+
+    def protect(self, pages: bool) -> None:
+        """Guard the large arrays in this process: an iteration that writes one fails or dies, and runs alone.
+
+        `pages`: as in `Memory.protect`.
+        """
+        if self.memory:
+            self.memory.flag(self._arrays())
+            self.memory.protect(pages)
 
 
 def is_array(value: Any) -> bool:
@@ -189,8 +201,10 @@ def children(item: Any, namespace: Mapping[str, Any]) -> Iterable[Any]:
     if isinstance(item, types.MethodType):
         return [item.__self__, item.__func__]
     if isinstance(item, type):
-        own = item.__module__ == namespace.get("__name__")
+        own = _own_class(item, namespace)
         return [v for n, v in vars(item).items() if n not in ("__dict__", "__weakref__")] if own else ()
+    if isinstance(item, types.ModuleType):
+        return [vars(item)]
     if is_array(item):
         inner = [] if item.base is None else [item.base]
         return inner + (item.ravel().tolist() if item.dtype.hasobject and item.dtype.names is None else [])
@@ -198,6 +212,8 @@ def children(item: Any, namespace: Mapping[str, Any]) -> Iterable[Any]:
     if isinstance(item, (list, tuple, set, frozenset, collections.deque)):
         found.extend(c for c in item if type(c) not in _ATOM_TYPES)
     elif isinstance(item, dict):
+        if is_globals(item):
+            item = variables(item)
         found.extend(c for c in item if type(c) not in _ATOM_TYPES)
         found.extend(c for c in dict.values(item) if type(c) not in _ATOM_TYPES)
     fields = attributes(item)
@@ -221,7 +237,15 @@ def _of_function(item: types.FunctionType, namespace: Mapping[str, Any]) -> list
             continue
     if item.__globals__ is namespace:
         found.extend(namespace[n] for n in sorted(names_of(item.__code__)) if n in namespace)
+    elif is_globals(item.__globals__):
+        found.append(item.__globals__)
     return found
+
+
+def _own_class(item: type, namespace: Mapping[str, Any]) -> bool:
+    """Whether the notebook or a module of the project defines the class."""
+    name = item.__module__
+    return name == namespace.get("__name__") or own_module(name) is not None
 
 
 def names_of(code: types.CodeType) -> set[str]:
@@ -294,13 +318,15 @@ def shallow(item: Any, world: World) -> Shallow | None:
             return Shallow((), None, (item.shape, item.strides))
         return Shallow((), None, (item.shape, item.strides, zlib.crc32(item.ravel(order="K").view("u1"))))
     parts: tuple[Any, ...] = ()
+    if isinstance(item, types.ModuleType):
+        return None  # its globals are an object of their own
     if isinstance(item, dict):
-        parts = (*dict.keys(item), *dict.values(item))
+        held = variables(item) if is_globals(item) else item
+        parts = (*dict.keys(held), *dict.values(held))
     elif isinstance(item, (list, set, collections.deque)):
         parts = tuple(item)
     elif isinstance(item, type):
-        own_class = item.__module__ == world.namespace.get("__name__")
-        return Shallow((), dict(vars(item)), None) if own_class else None
+        return Shallow((), dict(vars(item)), None) if _own_class(item, world.namespace) else None
     fields = attributes(item)
     if parts or isinstance(item, (dict, list, set, collections.deque)) or fields is not None:
         return Shallow(parts, fields, bytes(item) if isinstance(item, bytearray) else None)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import importlib
 import os
 import signal
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +16,7 @@ import pandas as pd
 import pytest
 from maphelp import Outcome, run, visible
 
-from jup2kub.kernel import maps
+from jup2kub.kernel import maps, mapstate
 
 
 def settings(**changes: Any) -> maps.MapSettings:
@@ -316,3 +320,64 @@ def test_a_long_loop_is_mapped_by_its_own_pace() -> None:
     done = run(source, settings(workers=4, threshold_seconds=0.2), asked=False)
     assert done.reports[0]["mapped"] > 10
     assert done.reports[0]["chunks"] > 1
+
+
+def poke(array: Any, index: int, value: float) -> None:
+    """Write as a C library does: by address."""
+    ctypes.cast(array.ctypes.data, ctypes.POINTER(ctypes.c_double))[index] = value
+
+
+@pytest.mark.parametrize("where", ["array", "view", "first", "middle", "last"])
+def test_a_write_to_a_large_shared_array_is_never_lost(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapstate, "HASHED", 1 << 16)
+    place = {"first": 0, "middle": 5000, "last": 99_999}.get(where, 3)
+
+    def given() -> dict[str, Any]:
+        large = np.zeros(100_000)
+        seen = {"large": large, "small": large[:9]}
+        return {"poke": poke, "put": np.ndarray.__setitem__, **seen}
+
+    write = {"array": "put(large, 3, x)", "view": "put(small, 3, x)"}.get(where, f"poke(large, {place}, x)")
+    source = f"out = []\nfor x in range(8):\n    {write}\n    out.append(large.sum())"
+    plain = run(source, None, **given())
+    mapped = run(source, settings(), **given())
+    assert mapped.namespace["large"][place] == plain.namespace["large"][place] == 7.0
+    assert mapped.namespace["out"] == plain.namespace["out"]
+    assert mapped.reports[0]["reason"]
+
+
+def test_a_large_array_that_is_only_read_stands_in_no_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mapstate, "HASHED", 1 << 16)
+    large = np.arange(100_000.0)
+    found = both("out = []\nfor x in range(9):\n    out.append(float(large[x:].sum()))", large=large, np=np)
+    assert found.reports[0]["mapped"] >= 5
+    assert large.flags.writeable
+
+
+@pytest.fixture
+def helper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
+    """A module beside the notebook that keeps count."""
+    (tmp_path / "helper_of_maps.py").write_text(
+        "seen = 0\nkept = []\nclass Box:\n    n = 0\n"
+        "def tally():\n    global seen\n    seen += 1\n    return seen\n"
+        "def keep(x):\n    kept.append(x)\n    return len(kept)\n"
+        "def box():\n    Box.n += 1\n    return Box.n\n"
+        "def pure(x):\n    return x + seen\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "helper_of_maps", raising=False)
+    return importlib.import_module("helper_of_maps")
+
+
+@pytest.mark.parametrize("call", ["helper.tally()", "helper.keep(x)", "box()"])
+def test_what_a_module_of_the_project_keeps_is_shared_state(call: str, helper: types.ModuleType) -> None:
+    source = f"out = []\nfor x in range(8):\n    out.append({call})"
+    mapped = run(source, settings(), helper=helper, box=helper.box)
+    assert mapped.namespace["out"] == list(range(1, 9))
+    assert helper.seen + len(helper.kept) + helper.Box.n == 8
+    assert "other iterations share" in mapped.reports[0]["reason"]
+
+
+def test_a_module_that_is_only_read_stands_in_no_way(helper: types.ModuleType) -> None:
+    found = both("out = []\nfor x in range(9):\n    out.append(helper.pure(x))", helper=helper)
+    assert found.reports[0]["mapped"] >= 5
