@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +15,11 @@ from jup2kub import imaging
 from jup2kub.cli import common
 from jup2kub.compose import Settings
 from jup2kub.errors import EXIT_OK, EnvironmentProblem
-from jup2kub.images import oci, squeeze
+from jup2kub.images import load, oci, publish, squeeze
 from jup2kub.images.blobs import Blobs, default_folder
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
+from jup2kub.images.push import Progress
 from jup2kub.images.spec import Told
 
 
@@ -38,6 +41,10 @@ def options(parser: argparse.ArgumentParser) -> None:
         "(default: debian)",
     )
     parser.add_argument("--archive", type=Path, metavar="F.tar", help="write all images into one archive")
+    parser.add_argument("--push", metavar="HOST/NAME", help="push the images into this repository")
+    parser.add_argument(
+        "--load", choices=sorted(load.COMMANDS), help="load the images into a container engine"
+    )
     parser.add_argument(
         "--kernel", default="", metavar="NAME", help="kernelspec to use instead of the notebook's"
     )
@@ -49,14 +56,24 @@ def act(options: argparse.Namespace) -> int:
     began = time.monotonic()
     settings = Settings(notebook=options.notebook, workers=1, kernel=options.kernel, store=options.store)
     blobs = Blobs(default_folder(os.environ, Path.home()))
-    maker = Maker(blobs, squeeze.kinds()[0], tell)
+    clients = publish.clients(os.environ, Path.home())
+    maker = Maker(blobs, squeeze.kinds()[0], tell, clients)
     built = imaging.build(imaging.Wanted(settings, options.strategy, options.base), maker)
+    references = {step: image.name for step, image in built.images}
     if options.archive:
         archive(blobs, built, options.archive)
+    if options.load:
+        into(options.load, options.archive, blobs, built)
+    if options.push:
+        references = dict(publish.push(built, options.push, blobs, clients, Line()))
     for note in built.notes:
         common.say(f"note: {note}")
     seconds = time.monotonic() - began
-    common.result(json.dumps(as_json(built, seconds)) if options.json else summary(built, seconds))
+    common.result(
+        json.dumps(as_json(built, references, seconds))
+        if options.json
+        else summary(built, references, seconds)
+    )
     return EXIT_OK
 
 
@@ -82,13 +99,40 @@ def archive(blobs: Blobs, built: Built, path: Path) -> None:
     common.say(f"{path}: {megabytes(path.stat().st_size)}")
 
 
-def as_json(built: Built, seconds: float) -> dict[str, Any]:
+def into(engine: str, path: Path | None, blobs: Blobs, built: Built) -> None:
+    """Load the images, by way of the archive that was written, or of one for the while. Raises EnvironmentProblem."""
+    if path is not None:
+        load.load(engine, path.resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="jup2kub-") as folder:
+        scratch = Path(folder) / "images.tar"
+        archive(blobs, built, scratch)
+        load.load(engine, scratch)
+
+
+class Line:
+    """Says how far a push is, each time that a tenth of it is done."""
+
+    def __init__(self) -> None:
+        self._told = -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of the progress."""
+        tenth = 10 * (progress.sent + progress.spared) // max(progress.total, 1)
+        if tenth > self._told:
+            self._told = tenth
+            spared = f", {megabytes(progress.spared)} of it there before" if progress.spared else ""
+            done = megabytes(progress.sent + progress.spared)
+            common.say(f"push: {done} of {megabytes(progress.total)}{spared}")
+
+
+def as_json(built: Built, references: Mapping[str, str], seconds: float) -> dict[str, Any]:
     """Return the result as other programs read it."""
     return {
         "images": [
             {
                 "step": step,
-                "reference": image.name,
+                "reference": references[step],
                 "digest": image.manifest.digest,
                 "bytes": image.size,
                 "unique_bytes": built.unique(place),
@@ -100,10 +144,10 @@ def as_json(built: Built, seconds: float) -> dict[str, Any]:
     }
 
 
-def summary(built: Built, seconds: float) -> str:
+def summary(built: Built, references: Mapping[str, str], seconds: float) -> str:
     """Return the result in a few lines."""
     lines = [f"{len(built.images)} images in {common.duration(seconds)}"]
     for place, (step, image) in enumerate(built.images):
         own = megabytes(built.unique(place))
-        lines.append(f"  {step}: {image.name}  {megabytes(image.size)}, {own} of it new")
+        lines.append(f"  {step}: {references[step]}  {megabytes(image.size)}, {own} of it new")
     return "\n".join(lines)

@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jup2kub.errors import UsageError
 from jup2kub.images import base as bases
-from jup2kub.images import debian, environment, layer, oci, pyc, spec
+from jup2kub.images import debian, environment, layer, oci, pull, pyc, reference, spec
 from jup2kub.images.base import Base
 from jup2kub.images.layer import Layer
 from jup2kub.images.layers import Maker
@@ -52,21 +51,42 @@ def build(request: Request, maker: Maker) -> Built:
 
 def open_base(wanted: str, lock: Lock, maker: Maker) -> Base:
     """Return the base that `wanted` names, complete. Raises EnvironmentProblem, UsageError."""
-    minor, python = lock.python.minor, lock.python.executable
+    env: Mapping[str, str] = {}
+    packages: tuple[tuple[str, str, str], ...] = ()
+    architecture = pull.MACHINES.get(lock.platform.machine, lock.platform.machine)
     if wanted == "debian":
-        suite, _ = debian.suite_for(minor, glibc(lock))
-        made = _debian(suite, (*debian.PACKAGES, f"python{minor}"), maker)
-        below, origin, packages = made.layer, f"debian {suite}", made.packages
+        suite, _ = debian.suite_for(lock.python.minor, glibc(lock))
+        made = _debian(suite, (*debian.PACKAGES, f"python{lock.python.minor}"), maker)
+        below, origin, packages = [made.layer], f"debian {suite}", made.packages
     elif Path(wanted).is_file():
-        below, origin, packages = bases.from_tar(maker.blobs, Path(wanted), maker.kind), Path(wanted).name, ()
+        below, origin = [_tar(Path(wanted), maker)], Path(wanted).name
     else:
-        raise UsageError(
-            "J2K617",
-            f"no base {wanted!r}: it is neither a file nor `debian`",
-            "give a tar, or an image's name",
-        )
-    above, found = bases.complete(maker.blobs, [below], minor, python, maker.kind)
-    return Base((below, *([above] if above else [])), origin, found, packages)
+        pulled = _registry_image(wanted, architecture, maker)
+        below, origin, env = list(pulled.layers), pulled.name, pulled.env
+    above, found = bases.complete(maker.blobs, below, lock.python.minor, lock.python.executable, maker.kind)
+    return Base((*below, *([above] if above else [])), origin, found, packages, env, architecture)
+
+
+def _tar(path: Path, maker: Maker) -> Layer:
+    """Return the layer of a tar; it is found again by name, size and time."""
+    facts = path.stat()
+    key = digest(["tar", str(path.resolve()), facts.st_size, facts.st_mtime_ns, facts.st_ino, maker.kind])
+    known = maker.blobs.record(key)
+    if known is not None and maker.blobs.has(layer.from_record(known).blob):
+        return layer.from_record(known)
+    made = bases.from_tar(maker.blobs, path, maker.kind)
+    maker.blobs.remember(key, made.to_record())
+    return made
+
+
+def _registry_image(wanted: str, architecture: str, maker: Maker) -> pull.Pulled:
+    source = reference.parse(wanted)
+
+    def tell(what: str, done: int, total: int) -> None:
+        if done == total:
+            maker.tell(spec.Told(f"{what} of {source.name}", done, total))
+
+    return pull.Pull(maker.blobs, maker.registry(source), source, tell).image(architecture)
 
 
 def glibc(lock: Lock) -> tuple[int, int] | None:
@@ -106,7 +126,7 @@ def assemble(request: Request, rooted: Rooted, maker: Maker) -> Built:
             labels=_labels(request, step),
         )
         draft = oci.assemble(maker.blobs, "", [*common, own], command, rooted.architecture)
-        images.append((step.id, oci.named(draft, reference(request.name, step.id, draft.manifest.digest))))
+        images.append((step.id, oci.named(draft, local_name(request.name, step.id, draft.manifest.digest))))
     return Built(tuple(images), rooted.notes)
 
 
@@ -169,7 +189,7 @@ def _labels(request: Request, step: Step) -> Mapping[str, str]:
     }
 
 
-def reference(name: str, step: str, manifest: str) -> str:
+def local_name(name: str, step: str, manifest: str) -> str:
     """Return an image's name with a tag that no other content has: a later build never takes it away."""
     tag = re.sub(r"[^\w.-]", "-", step)[:100].strip(".-") or "step"
     return f"{LOCAL}/{name}:{tag}-{manifest.removeprefix('sha256:')[:12]}"

@@ -19,8 +19,8 @@ from jup2kub.model.env import Carried, Lock, Wheel
 
 BIG = 1 << 20
 """Bytes of a wheel file from which it has a layer of its own, that other images share."""
-MOST = 60
-"""Layers of big wheels: Docker takes no more than 125 of all."""
+MOST = 30
+"""Layers of big wheels: each costs every further image 250 bytes, and Docker takes no more than 125 of all kinds."""
 
 
 def root(request: Request, base: Base, maker: Maker) -> Rooted:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from jup2kub.images import layer
 from jup2kub.images.blobs import Blobs
 from jup2kub.images.layer import Layer
+from jup2kub.images.reference import Reference
+from jup2kub.images.registry import Registry
 from jup2kub.images.spec import Tell, Told
 from jup2kub.images.tree import Entry, Ground, settle
 from jup2kub.kit.canon import digest
@@ -24,6 +26,8 @@ class Maker:
     kind: str
     """`zstd` or `gzip`."""
     tell: Tell
+    registry: Callable[[Reference], Registry]
+    """Finds the client for an image's registry."""
 
     def make(
         self, recipe: object, title: str, ground: Ground, entries: Callable[[], Iterable[Entry]]

@@ -66,7 +66,10 @@ class Image:
 def assemble(
     blobs: Blobs, name: str, layers: Sequence[Layer], command: Command, architecture: str = "amd64"
 ) -> Image:
-    """Write configuration and manifest of an image of `layers`, the lowest first."""
+    """Write configuration and manifest of an image of `layers`, the lowest first.
+
+    No history is told: it is optional, and would be most of what a further step's image costs.
+    """
     settings: dict[str, Any] = {
         "User": command.user,
         "Env": [f"{k}={v}" for k, v in sorted(command.env.items())],
@@ -85,7 +88,6 @@ def assemble(
                 "created": EPOCH,
                 "config": settings,
                 "rootfs": {"type": "layers", "diff_ids": [layer.diff_id for layer in layers]},
-                "history": [{"created": EPOCH, "created_by": f"jup2kub: {x.title}"} for x in layers],
             }
         )
     )

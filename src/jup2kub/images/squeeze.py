@@ -74,5 +74,7 @@ def zstd_reader(packed: IO[bytes]) -> IO[bytes] | None:
 
 
 def media_type(kind: str) -> str:
-    """Return the media type of a layer (image-spec, “Layer media types”)."""
-    return f"application/vnd.oci.image.layer.v1.tar+{kind}"
+    """Return the media type of a layer (image-spec, “Layer media types”); an empty `kind` is a plain tar."""
+    return (
+        f"application/vnd.oci.image.layer.v1.tar+{kind}" if kind else "application/vnd.oci.image.layer.v1.tar"
+    )
