@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub import bundle, locking
+from jup2kub import bundle, fingerprint, locking
 from jup2kub.capture import sbom
+from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make_lock
 from jup2kub.capture.wheels import Vendor, default_cache
 from jup2kub.compose import Settings, compile_notebook, open_store
@@ -16,7 +18,7 @@ from jup2kub.images import build as building
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
 from jup2kub.images.spec import Request, Step, Told
-from jup2kub.kit.canon import canonical, to_json
+from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.env import Lock
 from jup2kub.model.notebook import Notebook
 from jup2kub.model.plan import Plan
@@ -42,15 +44,52 @@ class Wanted:
 
 
 def build(wanted: Wanted, maker: Maker) -> Built:
-    """Build the images of a notebook. Raises Jup2KubError."""
+    """Build the images of a notebook; nothing is done where nothing has changed. Raises Jup2KubError."""
     settings = replace(wanted.settings, workers=WORKERS)
     asked = locking.asked(settings)
     with contextlib.closing(open_store(settings)) as store:
         plan = compile_notebook(asked.notebook, settings, store).plan
+    key = _key(wanted, asked, plan, maker.kind)
+    known = _known(key, maker) if key else None
+    if known is not None:
+        return known
     vendor = Vendor(default_cache())
     maker.tell(Told("locking the environment"))
     lock = make_lock(asked, vendor)
-    return building.build(request(wanted, lock, asked.notebook, plan, vendor), maker)
+    built = building.build(request(wanted, lock, asked.notebook, plan, vendor), maker)
+    if key:
+        sources = [f.source for c in lock.carried for f in c.files] + [m.source for m in lock.modules]
+        record = {"built": built.to_record(), "files": fingerprint.of_files(sources)}
+        maker.blobs.remember(key, record)
+    return built
+
+
+def _key(wanted: Wanted, asked: Asked, plan: Plan, kind: str) -> str:
+    """Return a digest of everything that decides what is built; empty = something of it cannot be known."""
+    path = wanted.settings.notebook.resolve()
+    environment = fingerprint.of_environment(asked.launch)
+    if environment is None:
+        return ""
+    base = fingerprint.fact(os.path.abspath(wanted.base)) if os.path.isfile(wanted.base) else wanted.base
+    return digest(
+        [
+            *("built", fingerprint.of_program(Path(bundle.__file__).parent), environment),
+            *(path.name, locking.source_digest(asked.notebook), [s.payload.decode() for s in steps(plan)]),
+            fingerprint.of_project(path.parent, locking.capture_folder(path) / locking.REPORT),
+            *(fingerprint.of_secrets(asked.values), sorted(asked.imports)),
+            *(wanted.strategy, base, kind),
+        ]
+    )
+
+
+def _known(key: str, maker: Maker) -> Built | None:
+    """Return what was built from the same things, if it is all there still."""
+    record = maker.blobs.record(key)
+    if record is None or not fingerprint.still(record["files"]):
+        return None
+    built = building.from_record(record["built"])
+    blobs = {b for _, image in built.images for b in (image.manifest, *image.blobs)}
+    return built if all(map(maker.blobs.has, blobs)) else None
 
 
 def request(wanted: Wanted, lock: Lock, notebook: Notebook, plan: Plan, vendor: Vendor) -> Request:

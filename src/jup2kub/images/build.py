@@ -34,12 +34,25 @@ class Built:
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
+    def to_record(self) -> dict[str, Any]:
+        """Return the images as JSON values."""
+        return {
+            "images": [[step, image.to_record()] for step, image in self.images],
+            "notes": list(self.notes),
+        }
+
     def unique(self, place: int) -> int:
         """Return the bytes of the image at `place` that none before it has."""
         earlier = {b.digest for _, image in self.images[:place] for b in (image.manifest, *image.blobs)}
         image = self.images[place][1]
         own = {b.digest: b.size for b in (image.manifest, *image.blobs) if b.digest not in earlier}
         return sum(own.values())
+
+
+def from_record(record: Mapping[str, Any]) -> Built:
+    """Return the images of `to_record`."""
+    images = tuple((step, oci.from_record(image)) for step, image in record["images"])
+    return Built(images, tuple(record["notes"]))
 
 
 def build(request: Request, maker: Maker) -> Built:

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
+from jup2kub.images import layer as layers
 from jup2kub.images.blobs import Blob, Blobs
 from jup2kub.images.layer import Layer
-from jup2kub.kit.canon import canonical
+from jup2kub.images.tree import Ground
+from jup2kub.kit.canon import canonical, to_json
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -61,6 +63,30 @@ class Image:
     def size(self) -> int:
         """Bytes that a registry must hold for it."""
         return self.manifest.size + sum(b.size for b in self.blobs)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the image as JSON values; folders of its layers are left out."""
+        return {
+            "name": self.name,
+            "config": to_json(self.config),
+            "manifest": to_json(self.manifest),
+            "layers": [replace(x, ground=Ground()).to_record() for x in self.layers],
+            "command": to_json(self.command),
+            "architecture": self.architecture,
+        }
+
+
+def from_record(record: Mapping[str, Any]) -> Image:
+    """Return the image of `to_record`."""
+    command = {**record["command"], "entrypoint": tuple(record["command"]["entrypoint"])}
+    return Image(
+        record["name"],
+        Blob(**record["config"]),
+        Blob(**record["manifest"]),
+        tuple(layers.from_record(x) for x in record["layers"]),
+        Command(**{**command, "arguments": tuple(command["arguments"])}),
+        record["architecture"],
+    )
 
 
 def assemble(
