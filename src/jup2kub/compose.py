@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -149,7 +150,21 @@ def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Co
             notebook, mode="static", annotations=known, modules=modules, to_python=ipynb.to_python
         )
         plan = replace(plan, text_edges=tuple(sorted({(e.source, e.target) for e in text.edges})))
-    return Compiled(notebook, plan, keys, modules)
+    return Compiled(notebook, replace(plan, modules=strangers(notebook, modules)), keys, modules)
+
+
+def strangers(notebook: Notebook, modules: Mapping[str, str]) -> dict[str, str]:
+    """Return the modules whose own state only a run can tell, with the resource that it is.
+
+    These are the project's `modules`, and the packages imported that no built-in table knows; what a user's own table
+    says of one is looked at as well.
+    """
+    texts = [(c.python, "") for c in notebook.code if c.python]
+    texts += [(text, name) for name, text in modules.items()]
+    tops = {name.partition(".")[0] for text in texts for name in imported(*text)}
+    own = {name.partition(".")[0] for name in modules}
+    unknown = tops - own - tables.load().packages.keys() - sys.stdlib_module_names
+    return {**{n: f"@mod:{n}" for n in modules}, **{n: f"@lib:{n}" for n in sorted(unknown)}}
 
 
 def local_modules(notebook: Notebook, folder: Path) -> dict[str, str]:

@@ -148,6 +148,15 @@ SURPRISES = {
             "print(n + m, decimal.Decimal(2) / 3)",
         ),
     ),
+    "state of a library": Surprise(
+        "settings",
+        (
+            "import probe, careless",
+            "n = probe.at('n') + careless.learn(5)",
+            "m = probe.at('m') + careless.rate()\nprint(m)",
+            "print(n + m, careless.rate())",
+        ),
+    ),
     "settings that cannot travel": Surprise(
         "settings",
         (
@@ -219,7 +228,9 @@ def test_edit_of_a_cell_that_does_more_than_it_says_reaches_later_cells(lab: Lab
         done = lab.run("--plan", "hybrid", offload=offload)
         assert done.code == 0, done.err
         assert lab.text(3) == text, done.err
-    if offload != "all":  # there a later cell begins before that is known, and the rest runs once more, in order
+    if (
+        offload != "all"
+    ):  # there a later cell begins before that is known, and the rest runs once more, in order
         assert len(lab.executions("k")) == 1, "what does not depend on it is kept"
 
 

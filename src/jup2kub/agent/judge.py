@@ -5,6 +5,7 @@ Pure. A broken assumption is a value, `Mispredicted`, never an exception.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Set
 from dataclasses import dataclass, replace
 
@@ -15,6 +16,11 @@ from jup2kub.model.plan import CellPlan
 KERNEL_NAMES = frozenset(
     {"_", "__", "___", "_i", "_ii", "_iii", "_ih", "_oh", "_dh", "In", "Out", "exit", "quit"}
 )
+
+IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:logging")
+"""Settings that importing a package may move."""
+STANDARD = frozenset(getattr(sys, "stdlib_module_names", ()))
+"""Modules whose import moves no setting; none are known before Python 3.10."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,11 @@ def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
     return made | (
         cell.lifted & facts.mutated
     )  # every other kernel has them as they were when they were made
+
+
+def moved_by_imports(facts: Facts) -> set[str]:
+    """Return the settings that moved while the cell imported packages: whoever imports them has these too."""
+    return {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and set(facts.imports) - STANDARD}
 
 
 def unread(cell: CellPlan, facts: Facts, names: Set[str]) -> set[str]:

@@ -85,6 +85,8 @@ class RunCell:
     """Other fields of the child's `maps.MapSettings` (``chunk_folder``, ``chunk_key``, ``only``, …)."""
     inputs: Mapping[int, str] = field(default_factory=dict)
     """Sources of cells that ran elsewhere, by execution count, for ``In``."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Modules whose own state is compared before and after, with the resource that it is."""
     apart: tuple[int, ...] = ()
     """First lines of statements that run before the rest of the cell and are left out of it: definitions."""
 

@@ -14,7 +14,7 @@ from typing import Any, Callable
 
 from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.flights import Flights
-from jup2kub.agent.judge import Mispredicted, beyond
+from jup2kub.agent.judge import Mispredicted, beyond, moved_by_imports
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys, with_environment
 from jup2kub.agent.observed import file_digest, met, observe, still
@@ -32,8 +32,6 @@ Record = Mapping[str, Any]
 ACTS = frozenset({"network", "process", "device", "outside", "shell"})
 """Effects that are announced before and never repeated by themselves."""
 WORLD = frozenset({"network", "device", "outside"})
-IMPORTED_WITH = ("@warnings", "@rc:", "@options:", "@env", "@lib:")
-"""Settings that importing a library may move."""
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
 
 
@@ -191,8 +189,7 @@ class Session:
         loose = (
             {n for n in facts.mutated if n.startswith("@rng:")} - result.seeded - self.made_before(cell.index)
         )
-        if facts.imports:
-            loose |= {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and n not in cell.writes}
+        loose |= moved_by_imports(facts) - cell.writes
         return replace(facts, mutated=facts.mutated - loose)
 
     def made_before(self, index: int) -> set[str]:

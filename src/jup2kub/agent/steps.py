@@ -183,6 +183,7 @@ async def execute(
         source=session.sources[cell.index],
         silent=silent,
         watch=() if silent else watch(cell),
+        modules={} if silent else session.plan.modules,
         budget=SHARE * cell.seconds + LEAST,
         undo=str(undo) if undo else None,
         project=str(session.terms.project),

@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
-from . import ambient, forks, lifting, prints
+from . import ambient, forks, lifting, modules, prints
 from .files import Files
 
 SHARE = 0.025
@@ -124,6 +124,8 @@ class Observer:
                 prints.take(values, budget_seconds=self._affordable(), related=False) if values else None
             )
             self._ambient = ambient.take()
+            self._kept = request.get("modules") or {}
+            self._modules_before = modules.take(self._kept, budget_seconds=self._affordable())
             self._sticky = _running()
             if self._peak:
                 _reset_peak()
@@ -182,6 +184,7 @@ class Observer:
     def _compare(self, namespace: dict[str, Any], bound: set[str]) -> tuple[set[str], set[str]]:
         mutated, same = ambient.compare(self._ambient, ambient.take())
         self._ambient = {}
+        mutated |= modules.changed(self._modules_before, self._kept, budget_seconds=self._affordable())
         self._aliases: list[list[str]] = []
         values = {n: namespace[n] for n in self._watch if n in namespace}
         if self._prints is not None:

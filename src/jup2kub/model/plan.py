@@ -186,6 +186,8 @@ class Plan:
     text_edges: Tuple[Tuple[int, int], ...] = ()
     """Pairs of cells (source, target) that the text alone orders, before anything was learned of the notebook;
     empty = nothing was, and `cell_edges` are these."""
+    modules: Mapping[str, str] = field(default_factory=dict)
+    """Modules that the notebook imports and no table knows, with the resource that their own state is: it is looked at."""
 
 
 def with_edges(plan: Plan, other: Plan) -> Plan:
