@@ -26,7 +26,7 @@ from jup2kub.cluster import (
 )
 from jup2kub.cluster.reasons import Why
 from jup2kub.errors import EnvironmentProblem
-from jup2kub.manifests.objects import RUN, select
+from jup2kub.manifests.objects import NOTEBOOK, RUN, select
 from jup2kub.manifests.render import DIGEST
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,10 @@ class DynamicPodDeployer:
         except Exists:
             found = self.cluster.get(kind, name)
         mine, theirs = obj["metadata"], found["metadata"]
-        if theirs.get("labels", {}).get(RUN) != mine["labels"][RUN]:
+        whose = [
+            theirs.get("labels", {}).get(label) == mine["labels"].get(label) for label in (RUN, NOTEBOOK)
+        ]
+        if not all(whose):
             raise Exists(
                 "J2K716",
                 f"{kind} {name} exists in namespace {self.cluster.namespace} and is not this run's",

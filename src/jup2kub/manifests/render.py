@@ -93,4 +93,8 @@ def _block(value: Any, indent: str) -> List[str]:
 def _scalar(value: Any) -> str:
     if isinstance(value, str) and PLAIN.fullmatch(value) and value.lower() not in WORDS:
         return value
-    return json.dumps(value, ensure_ascii=True)
+    # Above U+FFFF, JSON escapes in two halves, which YAML takes for two characters.
+    text = json.dumps(value, ensure_ascii=False)
+    return "".join(
+        c if " " <= c <= "~" else f"\\u{ord(c):04x}" if c <= "\uffff" else f"\\U{ord(c):08x}" for c in text
+    )
