@@ -21,6 +21,7 @@ ENTRY_KEYS = frozenset(
         "about",
         "mutates",
         "view",
+        "copies",
         "fresh",
         "result",
         "reads",

@@ -263,23 +263,25 @@ class Walk:
             self.rec_mark(label, strong if label in labels and len(labels) == 1 else weak)
 
     def rec_mark(self, label: str, strength: int) -> None:
+        for scope in self.scopes:
+            for name, value in scope.items():
+                if value.known_inside and label in value.roots:
+                    scope[name] = value.loose()
         if label[0] in "!~":
             return
         if self.function is None:
+            self._loosen(label)
             if label in self.bound and (label in self.rec.assigned or label[0] == "@"):
                 return
             self.read(label)
-            self._loosen(label)
         elif label[0] not in "%^":
             self.read(label)
         self.rec.mark(label, strength)
 
     def _loosen(self, label: str) -> None:
         value = self.space.env.get(label)
-        if value is not None and (value.items is not None or value.full):
-            self.space.env[label] = Value(
-                value.roots, value.code, value.library, value.packages, value.type, value.atoms
-            )
+        if value is not None and value.known_inside:
+            self.space.env[label] = value.loose()
 
     def join(self, labels: set[str] | Names) -> None:
         """Note that `labels` may share a mutable object from now on."""
@@ -316,7 +318,7 @@ class Walk:
             old.packages,
             old.atoms,
             old.roots,
-        ) or old.items is not None:
+        ) or old.known_inside:
             env[node.id] = Value(
                 roots, code, old.library, packages, old.type, atoms, old.text, None, old.mode
             )

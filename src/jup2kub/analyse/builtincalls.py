@@ -10,7 +10,7 @@ from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.members import class_labels
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.reflection import Reflection
-from jup2kub.analyse.values import NONE, UNKNOWN, Value, holder, part
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, holder, part
 
 
 class BuiltinCalls(Reflection):
@@ -82,7 +82,7 @@ class BuiltinCalls(Reflection):
         """Return what holds the elements of the arguments, or one of them, or passes over them."""
         kinds = {"sorted": "list", "bytearray": "list"}
         kind = kinds.get(name, name if name in ("list", "dict", "set", "tuple") else None)
-        contents = [part(v) for v in args.all if v.type != "function"]
+        contents = [ATOM if v.keyed and kind != "dict" else part(v) for v in args.all if v.type != "function"]
         inner = holder("stateful" if lazy else kind or "list", contents)
         keeps = lazy or name in ("dict", "list", "tuple", "next", "getattr")
         code = args.code if keeps else inner.code
@@ -96,6 +96,7 @@ class BuiltinCalls(Reflection):
             "stateful" if lazy else kind or ("atom" if inner.atoms and contents else None),
             inner.atoms and kind is not None,
             full=bool(args.all) and all(v.full for v in args.all),
+            keyed=kind == "dict" and all(v.keyed for v in [*args.values, *args.rest]),
         )
 
     def escape(self, value: Value, others: list[Value], dunders: bool = False) -> None:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Mapping
 
 from jup2kub.analyse.base import Walk
-from jup2kub.analyse.values import UNKNOWN, Value, holder, part
+from jup2kub.analyse.values import UNKNOWN, Value, holder, immutable, part
 
+HOLDERS = ("dict", "list", "set", "tuple", "defaultdict", "ndarray", "plot")
+"""Types whose methods are known: `plot` stands for the array of axes that `subplots` makes."""
+SAME_LENGTH = frozenset({"items", "keys", "values", "copy", "tolist", "ravel", "flatten"})
+"""Methods of containers whose result holds as much as the container."""
 TRANSPARENT = frozenset({"enumerate", "zip", "reversed", "sorted", "list", "tuple", "set", "tqdm", "trange"})
 
 
@@ -45,7 +50,10 @@ class Comprehensions(Walk):
         self.scopes.pop()
         value = holder(kind, [*made[-1:], *(key for key in made[:-1] if key.roots and not key.plain)])
         full = len(generators) == 1 and not generators[0].ifs and self.turns(generators[0].iter)
-        plain = Value(value.roots, value.code, None, value.packages, kind, value.atoms, full=full)
+        keyed = kind == "dict" and immutable(made[0])
+        plain = Value(
+            value.roots, value.code, None, value.packages, kind, value.atoms, full=full, keyed=keyed
+        )
         return (
             Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
             if kind == "stateful"
@@ -91,6 +99,17 @@ class Comprehensions(Walk):
             return any(not isinstance(e, ast.Starred) for e in iterable.elts)
         if isinstance(iterable, ast.Name):
             return self.peek(iterable.id).full
+        if isinstance(iterable, ast.Dict):
+            return any(key is not None for key in iterable.keys)
+        if isinstance(iterable, ast.Attribute):
+            return (
+                iterable.attr == "flat"
+                and self._builtin_holder(iterable.value)
+                and self.turns(iterable.value)
+            )
+        if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Attribute):
+            base, name = iterable.func.value, iterable.func.attr
+            return name in SAME_LENGTH and self._builtin_holder(base) and self.turns(base)
         if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
             name = iterable.func.id
             if name == "range":
@@ -98,6 +117,25 @@ class Comprehensions(Walk):
             if name in TRANSPARENT and iterable.args:
                 return all(self.turns(a) for a in (iterable.args if name == "zip" else iterable.args[:1]))
         return False
+
+    def _builtin_holder(self, node: ast.expr) -> bool:
+        """Whether an expression is a display, or a variable that holds a built-in container or an array."""
+        if isinstance(node, ast.Name):
+            return self.peek(node.id).type in HOLDERS
+        return isinstance(node, (ast.Dict, ast.List, ast.Tuple, ast.Set))
+
+    def filled(self, name: str, values: list[Value], named: Mapping[str, Value]) -> bool:
+        """Whether the array that a function of numpy makes surely has elements."""
+        texts = [v.text if (v.text or "").isdigit() else None for v in values]
+        if name in ("linspace", "logspace", "geomspace"):
+            count = values[2] if len(values) > 2 else named.get("num")
+            return count is None or (count.text or "").strip("0").isdigit()
+        if name == "arange":
+            numbers = [int(t) for t in texts if t is not None]
+            return 0 < len(numbers) == len(texts) < 3 and len(range(*numbers)) > 0
+        if name in ("zeros", "ones", "full", "eye", "identity", "empty"):
+            return bool(texts) and texts[0] is not None and int(texts[0]) > 0
+        return name in ("array", "asarray") and bool(values) and values[0].full
 
     def _range_turns(self, node: ast.Call) -> bool:
         texts = [self.peek(a.id).text if isinstance(a, ast.Name) else ast.unparse(a) for a in node.args]

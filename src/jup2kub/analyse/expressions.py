@@ -17,7 +17,7 @@ from jup2kub.analyse.members import (
     of_all,
 )
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, held, holder, part, union
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, held, holder, immutable, part, union
 
 DATA = ("ndarray", "frame")
 VIEWS_OF_FRAME = frozenset(
@@ -204,7 +204,7 @@ class Expressions(Comprehensions):
             self.use_up(value)
         if value.library:
             return Value(packages=value.packages | {value.library.partition(".")[0]}, roots=value.roots)
-        return part(value)
+        return ATOM if value.keyed else part(value)
 
     def use_up(self, value: Value) -> None:
         """Note that an iterator, handle or generator moves on."""
@@ -319,7 +319,8 @@ class Expressions(Comprehensions):
         keys = [self.expr(key) for key in node.keys if key is not None]
         for key in keys:
             self.operate(key)
-        made = self._display("dict", node.values)
+        known = len(keys) == len(node.keys) and all(immutable(key) for key in keys)
+        made = replace(self._display("dict", node.values), full=bool(keys), keyed=known)
         held = [key for key in keys if key.roots and not key.plain]
         return replace(holder("dict", [made, *held]), full=made.full) if held else made
 

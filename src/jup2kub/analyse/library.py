@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.expressions import Expressions
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, part
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, part
 
 GENERATORS = ("@rng:random", "@rng:numpy", "@rng:torch")
 
@@ -252,7 +253,7 @@ class Libraries(Expressions):
         packages = args.packages | {package}
         kind = entry.get("result")
         roots = (
-            args.roots
+            NONE.union(*(v.roots for v in args.all if not v.plain and not copied(v, entry)))
             if entry.get("view") or (known.get("shares") and not entry.get("fresh") and "result" not in entry)
             else NONE
         )
@@ -277,7 +278,7 @@ class Libraries(Expressions):
         if kind == "same":
             return args.values[0] if args.values else Value(library=dotted)
         if kind == "plots":
-            return Value(type="plot", packages=packages)
+            return self._drawing(name, packages)
         if entry.get("displays"):
             return self.display("display", args)
         if entry.get("updates_display"):
@@ -288,19 +289,29 @@ class Libraries(Expressions):
         if self._plots(package):
             if self.world.figures:
                 self.change("@lib:matplotlib", SPECULATIVE)
-            return Value(frozenset(), type="plot", packages=packages)
+            return self._drawing(name, packages)
         if kind in ("ndarray", "frame", "dict", "list", "defaultdict", "data"):
-            return Value(roots, code, None, packages, kind)
+            full = package == "numpy" and self.filled(name, args.values, args.named)
+            return Value(roots, code, None, packages, kind, full=full)
         if known.get("atoms"):
             return Value(type="atom", packages=packages)
         if known.get("stateful"):
             return Value(args.roots, code, None, packages, "stateful", mode="tee" if name == "tee" else "")
         if package == "numpy":
-            return Value(roots, code, None, packages, "ndarray")
+            full = self.filled(name, args.values, args.named)
+            return Value(roots, code, None, packages, "ndarray", full=full)
         if name[:1].isupper():
             mode = "search" if name.endswith("SearchCV") else self._random_mode(name, args)
             return Value(roots, code, None, packages, "data", mode=mode)
         return Value(roots, code, None, packages)
+
+    def _drawing(self, name: str, packages: Names) -> Value:
+        """Return what a plotting function makes; of `subplots` a figure and its axes, at least one, which share it."""
+        if name != "subplots":
+            return Value(type="plot", packages=packages)
+        self.world.current += 1
+        plot = Value(frozenset({f"!{self.world.current}"}), type="plot", packages=packages)
+        return replace(plot, items=(plot, replace(plot, full=True)))
 
     def _random_mode(self, name: str, args: Args) -> str:
         asked = self.tables.estimators["sklearn_only_asked"].get(name)
@@ -370,6 +381,14 @@ class Libraries(Expressions):
 
     def element_of(self, value: Value) -> Value:
         return part(value)
+
+
+def copied(value: Value, entry: Mapping[str, Any]) -> bool:
+    """Whether the result of a function that `entry` describes shares nothing with an argument, a display or container."""
+    what = entry.get("copies")
+    if what is None or value.type not in ("dict", "list", "tuple"):
+        return False
+    return value.atoms or (what == "arrays" and value.flat)
 
 
 def _number(text: str | None) -> float:

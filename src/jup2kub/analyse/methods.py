@@ -9,7 +9,7 @@ from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
 from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf
-from jup2kub.analyse.values import ATOM, Value, part
+from jup2kub.analyse.values import ATOM, Value, pairs, part
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
 PATH_READS = frozenset(
@@ -140,6 +140,10 @@ class Methods(BuiltinCalls):
             )
         if name in ("tolist", "to_list") and base.type == "ndarray":
             return Value(type="list", packages=packages)
+        if name == "items" and base.type in ("dict", "defaultdict") and not args.all:
+            return pairs(base)
+        if name == "keys" and base.keyed:
+            return Value(base.roots, packages=packages, type="list", atoms=True)  # a live view
         value = part(base) if name in ("get", "values", "items", "xs", "__getitem__") else base
         roots = value.roots.union(*(v.roots for v in args.values[1:] if name == "get"))
         kept = base.type if known else "list" if name in ("keys",) else None

@@ -205,6 +205,7 @@ class Running(Summaries):
 
     def _take_binding(self, name: str, found: Record, labels: dict[str, Names]) -> None:
         certain = name in found.bound
+        before = set(self.bound)
         self.conditional += not certain
         if name[0] == "@":
             self.define(name)
@@ -217,6 +218,8 @@ class Running(Summaries):
             self.assign(name, renamed(found.exports.get(name, UNKNOWN), labels, {}))
             self.scopes = held
         self.conditional -= not certain
+        if not certain:
+            self.bound = before
 
     def _path(self, text: str, values: dict[str, Value]) -> str:
         for label, value in values.items():

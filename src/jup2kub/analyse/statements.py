@@ -9,7 +9,7 @@ from dataclasses import replace
 from jup2kub.analyse.calls import Calls
 from jup2kub.analyse.members import asks_names, code_value, lookup
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, Code, Value, held, holder, part, union
+from jup2kub.analyse.values import ATOM, Code, Value, held, holder, immutable, part, union
 
 UNHASHABLE = frozenset({"list", "dict", "set", "ndarray", "frame", "defaultdict"})
 """Types that cannot be keys of a dictionary."""
@@ -61,6 +61,7 @@ class Statements(Calls):
         base = self._store_base(node.target)
         key = self.load_target(node.target)
         self._stored(node.target, base, value, key)
+        self._still_known(node.target, base, key)
 
     def _sum(self, old: Value, value: Value) -> Value:
         both = old.type == "atom" and value.type == "atom"
@@ -107,7 +108,9 @@ class Statements(Calls):
         elif isinstance(target, (ast.Attribute, ast.Subscript)):
             key = self.load_target(target)
             if not self._global_store(target, value):
-                self._stored(target, self._store_base(target), value, key)
+                base = self._store_base(target)
+                self._stored(target, base, value, key)
+                self._still_known(target, base, key)
 
     def _is_definition(self, value: Value) -> bool:
         own = (
@@ -161,6 +164,19 @@ class Statements(Calls):
         if key.roots and base.type != "list":  # a dictionary holds its keys too
             self.store(base, key)
             self.enrich(target, key)
+
+    def _still_known(self, target: ast.expr, base: Value, key: Value) -> None:
+        """A store of one item leaves a container as full as it was, and its keys immutable if the new one is."""
+        if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
+            return
+        env = next((s for s in reversed(self.scopes) if target.value.id in s), self.space.env)
+        held = env.get(target.value.id)
+        if held is None or base.type not in ("dict", "defaultdict", "list") or held.type != base.type:
+            return
+        full = base.full and not isinstance(target.slice, ast.Slice)
+        keyed = base.keyed and immutable(key)
+        if (full or keyed) and not (self.function is not None and env is self.space.env):
+            env[target.value.id] = replace(held, full=full, keyed=keyed)
 
     def _run_setter(self, base: Value, name: str, value: Value) -> None:
         """Run the property setter that a store to `base.name` calls."""

@@ -62,6 +62,10 @@ class Value:
     """Of a bound method: the code of its object."""
     full: bool = False
     """It surely holds something: a loop over it turns at least once."""
+    flat: bool = False
+    """It holds nothing but arrays, frames and immutable things: copies of these share nothing with it."""
+    keyed: bool = False
+    """A dictionary whose keys are immutable, all through."""
 
     @property
     def atom(self) -> bool:
@@ -72,6 +76,15 @@ class Value:
         """Whether it shares nothing that can change: immutable, or a function without state of its own."""
         stateless = self.type == "function" and all(not c.scopes and not c.defaults for c, r in self.code)
         return self.atom or (stateless and all(not isinstance(c.node, ast.ClassDef) for c, _ in self.code))
+
+    @property
+    def known_inside(self) -> bool:
+        """Whether something is known of what it holds, which a change would make untrue."""
+        return self.items is not None or self.full or self.flat or self.keyed
+
+    def loose(self) -> Value:
+        """Return the same object after a change: what it holds is not known any more."""
+        return Value(self.roots, self.code, self.library, self.packages, self.type, self.atoms)
 
     def at(self, roots: Names) -> Value:
         """Return the same object, known under other labels."""
@@ -118,7 +131,20 @@ def holder(kind: str, items: list[Value]) -> Value:
         type=kind,
         atoms=all(v.type == "atom" for v in items),
         items=tuple(items) if kind in ("tuple", "list") and len(items) < 50 else None,
+        flat=all(v.plain or v.atoms or v.type in ("ndarray", "frame") for v in items),
     )
+
+
+def immutable(value: Value) -> bool:
+    """Whether nothing about an object can change: a number, text, or a tuple of such."""
+    return value.atom or (value.type == "tuple" and value.atoms)
+
+
+def pairs(value: Value) -> Value:
+    """Return what `items()` of a dictionary gives."""
+    key = ATOM if value.keyed else Value(value.roots, value.code, packages=value.packages)
+    pair = holder("tuple", [key, part(value)])
+    return replace(holder("list", [pair]), roots=value.roots, full=value.full)
 
 
 def part(value: Value) -> Value:
