@@ -104,6 +104,11 @@ class Kernel:
         return kernel
 
     @property
+    def busy(self) -> bool:
+        """Whether it has been asked for something and has not answered yet."""
+        return self._lock.locked()
+
+    @property
     def running(self) -> int | None:
         """The cell that runs now; None = none."""
         return self._cell
@@ -232,7 +237,7 @@ class Kernel:
         kernel = Kernel(
             Wire(ours, out, err, token), Process(reply["pid"]), on_output or self._on_output, stacks
         )
-        kernel.info = {**self.info, "pid": reply["pid"]}
+        kernel.info = {**self.info, "pid": reply["pid"], "mix": reply["mix"]}
         return kernel
 
     def interrupt(self) -> None:

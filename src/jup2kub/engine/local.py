@@ -31,8 +31,10 @@ from jup2kub.agent.steps import (
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.homes import Home, Origin
+from jup2kub.engine.reserve import Reserve
 from jup2kub.engine.state import advance
 from jup2kub.engine.tasks import MAIN, State, initial, lend
+from jup2kub.engine.watch import Watch
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
@@ -84,6 +86,8 @@ class LocalHands:
         self._wake: asyncio.TimerHandle | None = None
         self._copies: list[Kernel] = []
         self._chance = random.Random(session.terms.run)
+        self._watch = Watch(session.store, self._no_forks)
+        self._reserve = Reserve(lambda: Kernel.start(launch, names_of=names_of))
         # A step can start when the main line has come to it: its fork is taken there.
         config = Config(silence_seconds=0.0, start_seconds=0.0)
         state = initial(session.plan, config)
@@ -102,6 +106,7 @@ class LocalHands:
         }
         self.state: State = replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
         self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=memory.available()))
+        self._prepare()
 
     # -- the fold ------------------------------------------------------------------------------------------------
 
@@ -155,6 +160,7 @@ class LocalHands:
     def _keep(self, sent: Sent, home: Home | None, kernel: Kernel, outcome: Outcome) -> bool:
         """Take over the kernel of a cell that has ended, if anything goes on in it."""
         cell = sent.cell
+        self._watch.proved(kernel)
         origin = sent.origin.with_made(cell.index, cell.writes)
         if home is not None:
             home.leave(cell)
@@ -272,18 +278,24 @@ class LocalHands:
         try:
             first = await line.kernel.fork()
         except ForkRefused as refusal:
-            self.fork = False
-            self.session.tell(Told("note", cell.index, text=f"no forks from here on: {refusal.reason}"))
+            self._no_forks(f"no forks from here on: {refusal.reason}")
             return None
         self._copies.append(first)
+        if self._watch.forbids(first):
+            first.kill()
+            self._no_forks(
+                "no forks from here on: with the libraries it has loaded, a copy stood still before"
+            )
+            return None
         copy: Kernel | None = first
         loaded = False
 
         async def ready() -> Kernel:
             nonlocal copy, loaded
-            if copy is None:
+            if copy is None or self._watch.forbids(copy):
                 return await self._replayed(cell)
             kernel = copy
+            self._watch.begin(kernel)
             if not loaded:
                 for producer in sorted(set(needs.values())):
                     wanted = frozenset(n for n, p in needs.items() if p == producer)
@@ -299,10 +311,23 @@ class LocalHands:
 
         return ready
 
+    def _no_forks(self, reason: str) -> None:
+        self.fork = False
+        self.session.tell(Told("note", text=reason))
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Where steps need fresh kernels, let some start while there is nothing else to wait for."""
+        left = [
+            i for i in self.session.off if i not in self.session.outcomes and f"cell-{i}" not in self.sent
+        ]
+        if not self.fork:
+            self._reserve.keep(min(len(left), self.session.terms.workers - 1))
+
     async def _replayed(self, cell: CellPlan) -> Kernel:
         """Return a fresh kernel that has loaded and replayed what the cell reads."""
         session = self.session
-        kernel = await Kernel.start(self.launch, names_of=self.names_of)
+        kernel = await self._reserve.take()
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers)
             whole = (
@@ -355,6 +380,8 @@ class LocalHands:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        self._watch.stop()
+        await self._reserve.stop()
         for kernel in self._copies:
             kernel.kill()
             await kernel.close()

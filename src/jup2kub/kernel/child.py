@@ -308,7 +308,7 @@ class Child:
                 random.setstate(drawn)  # Python itself seeds it anew in every fork
                 self._become(request, fds)
                 raise Copied
-            return {"pid": pid}
+            return {"pid": pid, "mix": forks.mix()}
         finally:
             for fd in fds:
                 with contextlib.suppress(OSError):

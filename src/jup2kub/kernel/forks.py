@@ -10,8 +10,10 @@ import asyncio
 import contextlib
 import ctypes
 import gc
+import hashlib
 import os
 import re
+import select
 import selectors
 import signal
 import sys
@@ -47,6 +49,8 @@ THREAD_COUNTS = tuple(
 PAUSE_HARD = 2
 """omp_pause_hard of the OpenMP standard: the threads of the pool end."""
 PR_SET_PDEATHSIG = 1
+ANSWER_SECONDS = 10.0
+"""How long a fork may take: what must be copied of a process of many gigabytes needs some tenths."""
 GONE_SECONDS = 0.2
 """How long threads that were told to end may take."""
 
@@ -117,6 +121,12 @@ def mapped() -> list[str]:
         return sorted(
             {"/" + line.rstrip("\n").split("/", 1)[1] for line in maps if "/" in line and ".so" in line}
         )
+
+
+def mix() -> str:
+    """Return a digest of the names of all that is imported: what a copy may not survive is among it."""
+    names = sorted({name.partition(".")[0] for name in sys.modules})
+    return hashlib.sha256("\n".join(names).encode("utf-8", "replace")).hexdigest()[:24]
 
 
 def pause_openmp(libraries: list[str]) -> str:
@@ -207,6 +217,10 @@ def fork() -> int:
     os.close(write)
     answer = b""
     while not answer.endswith(b"\n"):
+        if not select.select([read], [], [], ANSWER_SECONDS)[0]:
+            # It stands still in what a library does around a fork.
+            os.kill(between, signal.SIGKILL)
+            break
         more = os.read(read, 32)
         if not more:
             break
