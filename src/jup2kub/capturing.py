@@ -18,7 +18,7 @@ from jup2kub.capture import split as splitting
 from jup2kub.capture.lock import Asked, needs
 from jup2kub.capture.packs import Program
 from jup2kub.capture.split import Part
-from jup2kub.capture.trace import Subject, Traced, trace
+from jup2kub.capture.trace import Subject, Traced, environ_for, trace
 from jup2kub.compose import Settings, compile_notebook, open_store
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kit.canon import to_json
@@ -91,7 +91,7 @@ def _captured(
         known = {w.partition(" (cell")[0].partition(":")[0] for w in traced.seen.withheld}
         more = tuple(w for w in withheld if w.partition(":")[0] not in known)
         traced = replace(traced, seen=replace(traced.seen, withheld=(*traced.seen.withheld, *more)))
-        packs.configuration(scratch, folder / "config.yml")
+        shutil.copyfile(packs.configuration(scratch), folder / "config.yml")
         files.append(folder / "config.yml")
     report = _report(settings, subject_of, traced)
     _write(folder / REPORT, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False), subject_of)
@@ -103,17 +103,13 @@ def _captured(
         _write(path, ipynb.write(document).decode(), subject_of)
         files.append(path)
     if rpz and traced.failed is None:
-        files += _packs(
-            settings,
-            notebook,
-            parts,
-            wanted,
-            traced,
-            folder,
-            scratch,
-            looked.environment.python.executable,
-            tell,
-        )
+        python = looked.environment.python.executable
+        environ = environ_for(subject_of.launch, notebook)
+        packs.learn_runner(scratch, python, subject_of.folder, environ)
+        packs.clean(scratch, traced, subject_of.values)
+        packs.configuration(scratch)
+        made = _packs(settings, notebook, parts, wanted, traced, folder, scratch, python, tell)
+        files += [path for path in made if path not in files]
     return Captured(folder, tuple(files), traced, report)
 
 

@@ -168,7 +168,8 @@ def data_files(
         if real in code or os.path.isdir(path) or not places.is_data(path):
             continue
         exists = os.path.isfile(path)
-        if not exists and (path not in touched.written or path.startswith(tempfile.gettempdir() + "/")):
+        passing = path.startswith(tempfile.gettempdir() + "/") and not path.startswith(places.project)
+        if not exists and (path not in touched.written or passing):
             continue
         why = forbidden(path, places, values) if exists else secrets.denied(path)
         if why:

@@ -316,7 +316,7 @@ def _line(line: str, where: str, folder: Path) -> Wishes:
             )
         )
     try:
-        words = shlex.split(re.split(r"\s+(?:[|>]|2>)", rest)[0], comments=True)
+        words = shlex.split(re.split(r"\s+(?:[|>#]|2>)", rest)[0])
     except ValueError:
         return Wishes(notes=(f"{where}: `{line.strip()}` cannot be read as a command",))
     return from_words(words, where, folder)

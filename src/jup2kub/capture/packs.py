@@ -12,10 +12,11 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jup2kub.agent.spawn import CHILD
 from jup2kub.capture import attribute, secrets
@@ -97,10 +98,40 @@ def _environ(text: str) -> str:
     return "".join(f"{entry}\0" for entry in kept)
 
 
-def configuration(scratch: Path, target: Path) -> None:
-    """Write ReproZip's config.yml of the cleaned trace in `scratch` to `target`. Raises EnvironmentProblem J2K655."""
+def configuration(scratch: Path) -> Path:
+    """Write ReproZip's config.yml of the cleaned trace in `scratch`; return it. Raises EnvironmentProblem J2K655."""
     _reprozip(["config", str(scratch)], "config.yml")
-    shutil.copyfile(scratch / "config.yml", target)
+    return scratch / "config.yml"
+
+
+def learn_runner(scratch: Path, python: str, folder: Path, environ: Mapping[str, str]) -> None:
+    """Trace the program that runs parts, on a notebook of its own, into the same database: what it needs is packed too.
+
+    It is not the kernel: of IPython it uses other files. Raises EnvironmentProblem J2K655.
+    """
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "code", "source": "print(1 + 1)", "metadata": {}},
+        {"cell_type": "code", "source": "1 / 0", "metadata": {"tags": ["raises-exception"]}},
+    ]
+    part = scratch / "learn.ipynb"
+    part.write_text(
+        json.dumps({"cells": cells, "metadata": {"jup2kub": {"part": {"needs": []}}}}), encoding="utf-8"
+    )
+    command = [sys.executable, "-I", str(PTRACE), "trace", str(scratch / "trace.sqlite3")]
+    command += [python, str(RUNNER), str(part), str(part)]
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=dict(environ), capture_output=True, text=True, timeout=600, check=False
+        )
+        said = (done.stderr or done.stdout).strip()[-300:] if done.returncode else ""
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = str(error)
+    if said:
+        raise EnvironmentProblem(
+            "J2K655",
+            f"parts cannot be run with the kernel's interpreter: {said}",
+            "see whether IPython works in it",
+        )
 
 
 def pack(scratch: Path, program: Program, target: Path, without: Sequence[str] = ()) -> int:

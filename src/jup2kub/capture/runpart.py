@@ -34,8 +34,10 @@ def main(notebook: str, part: str) -> int:
     """Run the part; return the exit code."""
     config = Config()
     config.HistoryManager.enabled = False
-    shell = InteractiveShell.instance(config=config, colors="NoColor")
+    shell = InteractiveShell.instance(config=config)
     os.environ.setdefault("MPLBACKEND", "Agg")
+    # As in a kernel: modules beside the notebook come first.
+    sys.path.insert(0, "")
     whole, own = load(notebook), load(part)
     for index in own["metadata"]["jup2kub"]["part"]["needs"]:
         hidden = io.StringIO()
