@@ -58,17 +58,18 @@ class Lab:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.link.stop.set()
-        self._pool.shutdown()
-        self.transport.close()
         for process in (*self.agents, self.server):
             if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
                 process.send_signal(signal.SIGTERM)
         for process in (*self.agents, self.server):
             try:
-                process.wait(15)
+                process.wait(10)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        self._pool.shutdown()
+        self.transport.close()
 
     def _environ(self) -> dict[str, str]:
         return {**os.environ, "JUP2KUB_TOKEN": TOKEN, "PYTHONHASHSEED": "0"}
@@ -87,7 +88,7 @@ class Lab:
         for _ in range(count):
             number = len(self.agents)
             words = ["--server", self.url, "--project", str(self.folder / f"pod-{number}" / "project")]
-            words += ["--cache", str(self.folder / f"pod-{number}" / "cache")]
+            words += ["--cpu", "1", "--cache", str(self.folder / f"pod-{number}" / "cache")]
             environ = {**self._environ(), "JUP2KUB_POD": f"pod-{number}", **more}
             log = open(self.folder / f"agent-{number}.log", "ab")  # noqa: SIM115
             command = [sys.executable, "-m", "jup2kub.pod", "agent", *words]
@@ -98,14 +99,14 @@ class Lab:
         """Run a notebook in a thread."""
         return self._pool.submit(self.run, settings)
 
-    def wait_for(self, kind: str, cell: int, seconds: float = 60.0) -> Told:
-        """Wait until something was told of a cell."""
+    def wait_for(self, kind: str, cell: int, times: int = 1, seconds: float = 60.0) -> Told:
+        """Wait until something was told of a cell so often."""
         with self._news:
             found: list[Told] = []
 
             def there() -> bool:
                 found[:] = [t for t in self.told if (t.kind, t.cell) == (kind, cell)]
-                return bool(found)
+                return len(found) >= times
 
             assert self._news.wait_for(there, seconds), f"no {kind} of cell {cell}: {self.told}"
             return found[-1]
