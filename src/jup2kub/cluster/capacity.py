@@ -114,14 +114,11 @@ class JobCapacity:
                 if owner["kind"] == "Job":
                     self._gone("Job", owner["name"], owner["uid"])
             finalizers = [f for f in meta.get("finalizers", ()) if f != FINALIZER]
-            try:
+            with contextlib.suppress(Missing, Conflict):
                 if FINALIZER in meta.get("finalizers", ()):
-                    self._cluster.patch(
-                        "Pod", meta["name"], {"metadata": {"finalizers": finalizers}}, uid=meta["uid"]
-                    )
-            except (Missing, Conflict):
-                continue
-            self._gone("Pod", meta["name"], meta["uid"], grace=0)
+                    changes = {"metadata": {"finalizers": finalizers}}
+                    self._cluster.patch("Pod", meta["name"], changes, uid=meta["uid"])
+                self._gone("Pod", meta["name"], meta["uid"], grace=0)
             buried.append(meta["name"])
         return tuple(buried)
 

@@ -88,7 +88,7 @@ class MemoryCluster:
             known = self._same(kind, name, uid)
             if known["metadata"].get("finalizers") or (kind == "Pod" and grace != 0 and _runs(known)):
                 known = copy.deepcopy(known)
-                known["metadata"].setdefault("deletionTimestamp", _stamp(time.time()))
+                known["metadata"].setdefault("deletionTimestamp", _stamp(time.time() + (grace or 0)))
                 if grace is not None:
                     known["metadata"]["deletionGracePeriodSeconds"] = grace
                 self._keep("MODIFIED", known)
@@ -240,7 +240,7 @@ class MemoryCluster:
             if any(r["uid"] == uid for r in o["metadata"].get("ownerReferences", ()))
         ]
         for other_kind, other in owned:
-            self._remove(other_kind, other)
+            self.delete(other_kind, other["metadata"]["name"], uid=other["metadata"]["uid"])
         self._changed.notify_all()
 
 
