@@ -18,9 +18,9 @@ from jup2kub.images.blobs import Blobs
 from jup2kub.images.layer import Layer
 from jup2kub.images.rootfs import Look
 from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
-from jup2kub.kit.canon import digest
+from jup2kub.kit.canon import digest, to_json
 
-VERSION = 1
+VERSION = 2
 """Of this module's work: a higher one makes layers anew."""
 USER = "j2k"
 UID = 1000
@@ -38,7 +38,21 @@ ETC = {
 }
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 PYTHONS = ("usr/bin", "usr/local/bin", "opt/conda/bin")
+GLIBC = re.compile(rb"GNU C Library [^\n]*version (\d+)\.(\d+)")
 LIBRARY = re.compile(r"\.so(\.[\w.]+)?$")
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What was found out of a root file system when it was completed."""
+
+    layer: Layer | None = None
+    """The completing layer; None = nothing was missing."""
+    python: str = ""
+    """Path of its interpreter of the wanted version, from the root; empty = it has none."""
+    glibc: tuple[int, int] = (0, 0)
+    libraries: tuple[str, ...] = ()
+    """Names of the libraries in the folders that its loader searches, and of the loader itself; sorted."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,17 @@ class Base:
     """Debian packages: name, version, architecture; empty = not known."""
     env: Mapping[str, str] = field(default_factory=dict)
     architecture: str = "amd64"
+    completion: Completion = field(default_factory=Completion)
+
+    @property
+    def glibc(self) -> tuple[int, int]:
+        """Version of its C library; (0, 0) = it has none that is known."""
+        return self.completion.glibc
+
+    @property
+    def libraries(self) -> frozenset[str]:
+        """Names of the libraries that its loader finds."""
+        return frozenset(self.completion.libraries)
 
     @property
     def ground(self) -> Ground:
@@ -67,27 +92,45 @@ class Base:
         return digest([x.diff_id for x in self.layers])
 
 
-def complete(
-    blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind: str
-) -> tuple[Layer | None, str]:
-    """Return the layer that completes `below`, and the path of the interpreter of version `minor` in them.
+def complete(blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind: str) -> Completion:
+    """Return what completes `below`, and what is in them.
 
-    `python`: an interpreter of this machine of that version, which compiles; None as layer = nothing is missing.
+    `minor`: version of the wanted interpreter. `python`: one of this machine of that version, which compiles.
     """
     key = digest(["complete", VERSION, [x.diff_id for x in below], minor, kind, python])
     known = blobs.record(key)
     if known is not None:
         made = layer.from_record(known["layer"]) if known["layer"] else None
         if made is None or blobs.has(made.blob):
-            return made, str(known["python"])
+            version = (int(known["glibc"][0]), int(known["glibc"][1]))
+            return Completion(made, known["python"], version, tuple(known["libraries"]))
     seen = rootfs.look([blobs.path(x.blob.digest) for x in below], _wanted(minor))
     found = next((p for p in (f"{d}/python{minor}" for d in PYTHONS) if seen.has(p)), "")
     entries = [*_users(seen), *_places(seen), *_names(seen), *_certificates(seen), *_loader(seen)]
     if found:
         entries += _bytecode(seen, found, minor, python)
     made = layer.write(blobs, settle(entries, seen.ground), kind, "what the base lacks") if entries else None
-    blobs.remember(key, {"layer": made.to_record() if made else None, "python": found and f"/{found}"})
-    return made, found and f"/{found}"
+    done = Completion(made, found and f"/{found}", _glibc(seen), _libraries(seen))
+    blobs.remember(key, {**to_json(done), "layer": made.to_record() if made else None})
+    return done
+
+
+def _glibc(seen: Look) -> tuple[int, int]:
+    """Return the version that the C library itself tells."""
+    for path, data in seen.contents.items():
+        told = GLIBC.search(data) if posixpath.basename(path) == "libc.so.6" or "/libc-2." in path else None
+        if told:
+            return int(told[1]), int(told[2])
+    return (0, 0)
+
+
+def _libraries(seen: Look) -> tuple[str, ...]:
+    paths = (
+        p
+        for p in (*seen.files, *seen.ground.links)
+        if LIBRARY.search(p) and _is_searched(posixpath.dirname(p))
+    )
+    return tuple(sorted({posixpath.basename(p) for p in paths}))
 
 
 def _wanted(minor: str) -> Callable[[str], bool]:

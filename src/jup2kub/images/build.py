@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from jup2kub.images import base as bases
-from jup2kub.images import debian, environment, layer, oci, pull, pyc, reference, spec
+from jup2kub.images import closure, debian, environment, layer, oci, pull, pyc, reference, spec
 from jup2kub.images.base import Base
 from jup2kub.images.layer import Layer
 from jup2kub.images.layers import Maker
@@ -17,12 +17,19 @@ from jup2kub.images.oci import Command, Image
 from jup2kub.images.spec import Request, Rooted, Step
 from jup2kub.images.tree import Entry, file
 from jup2kub.kit.canon import canonical, digest, to_json
-from jup2kub.model.env import Lock, travelling
+from jup2kub.model.env import travelling
 
 TITLE = "org.opencontainers.image.title"
 STEP_LABEL = "dev.jup2kub.step"
 LOCK_LABEL = "dev.jup2kub.lock"
 LOCAL = "localhost"
+
+
+ROOTS: Mapping[str, Callable[[Request, Base, Maker], Rooted]] = {
+    "lock": environment.root,
+    "closure": closure.root,
+}
+"""The strategies that make images here."""
 
 
 @dataclass(frozen=True)
@@ -57,27 +64,28 @@ def from_record(record: Mapping[str, Any]) -> Built:
 
 def build(request: Request, maker: Maker) -> Built:
     """Build all images of a request. Raises EnvironmentProblem, UsageError."""
-    base = open_base(request.base, request.lock, maker)
-    rooted = environment.root(request, base, maker)
+    base = open_base(request, maker)
+    rooted = ROOTS[request.strategy](request, base, maker)
     return assemble(request, rooted, maker)
 
 
-def open_base(wanted: str, lock: Lock, maker: Maker) -> Base:
-    """Return the base that `wanted` names, complete. Raises EnvironmentProblem, UsageError."""
+def open_base(request: Request, maker: Maker) -> Base:
+    """Return the base that is asked for, complete. Raises EnvironmentProblem, UsageError."""
+    wanted, lock = request.base, request.lock
     env: Mapping[str, str] = {}
     packages: tuple[tuple[str, str, str], ...] = ()
     architecture = pull.MACHINES.get(lock.platform.machine, lock.platform.machine)
     if wanted == "debian":
-        suite, _ = debian.suite_for(lock.python.minor, glibc(lock))
-        made = _debian(suite, (*debian.PACKAGES, f"python{lock.python.minor}"), maker)
-        below, origin, packages = [made.layer], f"debian {suite}", made.packages
+        made = _debian_for(request, maker)
+        below, origin, packages = [made.layer], f"debian {made.suite}", made.packages
     elif Path(wanted).is_file():
         below, origin = [_tar(Path(wanted), maker)], Path(wanted).name
     else:
         pulled = _registry_image(wanted, architecture, maker)
         below, origin, env = list(pulled.layers), pulled.name, pulled.env
-    above, found = bases.complete(maker.blobs, below, lock.python.minor, lock.python.executable, maker.kind)
-    return Base((*below, *([above] if above else [])), origin, found, packages, env, architecture)
+    done = bases.complete(maker.blobs, below, lock.python.minor, lock.python.executable, maker.kind)
+    above = [done.layer] if done.layer else []
+    return Base((*below, *above), origin, done.python, packages, env, architecture, done)
 
 
 def _tar(path: Path, maker: Maker) -> Layer:
@@ -102,10 +110,12 @@ def _registry_image(wanted: str, architecture: str, maker: Maker) -> pull.Pulled
     return pull.Pull(maker.blobs, maker.registry(source), source, tell).image(architecture)
 
 
-def glibc(lock: Lock) -> tuple[int, int] | None:
-    """Return the version of this machine's C library; None = it is not glibc."""
-    found = re.match(r"glibc (\d+)\.(\d+)", lock.platform.libc)
-    return (int(found[1]), int(found[2])) if found else None
+def _debian_for(request: Request, maker: Maker) -> debian.Debian:
+    """Return Debian with the notebook's Python, or, where that is brought along, with a C library as new as here."""
+    minor, libc = request.lock.python.minor, closure.glibc(request.lock)
+    if request.strategy == "closure":
+        return _debian(debian.suite_as_new(libc, minor), debian.PACKAGES, maker)
+    return _debian(debian.suite_for(minor), (*debian.PACKAGES, f"python{minor}"), maker)
 
 
 def _debian(suite: str, packages: Sequence[str], maker: Maker) -> debian.Debian:

@@ -48,21 +48,30 @@ class Debian:
     """Name, version and architecture of each, sorted."""
 
 
-def suite_for(python: str, glibc: tuple[int, int] | None) -> tuple[str, bool]:
-    """Return the release to take for this version of Python, and whether it brings that Python itself.
+def suite_for(python: str) -> str:
+    """Return the release that brings this version of Python. Raises EnvironmentProblem (J2K613)."""
+    if python not in SUITES:
+        raise EnvironmentProblem(
+            "J2K613",
+            f"no release of Debian that is known here has Python {python}, which the notebook runs on",
+            f"name a base that has it (--base docker.io/library/python:{python}-slim), or take this machine's own "
+            "(--strategy closure)",
+        )
+    return SUITES[python]
 
-    `glibc`: of this machine, whose own interpreter is put in where Debian has none; None = not known. Raises
-    EnvironmentProblem (J2K613) if no release is new enough.
+
+def suite_as_new(glibc: tuple[int, int] | None, python: str) -> str:
+    """Return the oldest release whose C library is as new as this machine's. Raises EnvironmentProblem (J2K613).
+
+    `glibc`: of this machine; None = it has another C library.
     """
-    if python in SUITES:
-        return SUITES[python], True
     for version, suite in GLIBC:
         if glibc is not None and version >= glibc:
-            return suite, False
+            return suite
     raise EnvironmentProblem(
         "J2K613",
         f"no release of Debian that is known here can run this machine's Python {python}",
-        "name a base that has it: --base docker.io/library/python:" + python + "-slim",
+        "name a base that is as new as this machine, with --base",
     )
 
 
