@@ -40,15 +40,22 @@ class Captured:
 
 
 def capture(
-    settings: Settings, output: Path | None, *, rpz: bool, selector: str, tell: Tell = lambda text: None
+    settings: Settings,
+    output: Path | None,
+    *,
+    rpz: bool,
+    selector: str,
+    tell: Tell = lambda text: None,
+    parts: tuple[Part, ...] = (),
 ) -> Captured:
     """Run the notebook once under observation and write what it used to `output` (None: `NB.capture` beside it).
 
+    `parts`: given instead of a selector.
     Raises UsageError J2K680 (secrets), J2K690, J2K691 (selector); EnvironmentProblem J2K650–J2K655, J2K692.
     """
     subject_of = replace(asked(settings), seen=None, imports=())
     secrets.refuse(secrets.in_notebook(subject_of.notebook, subject_of.values))
-    parts = splitting.split(subject_of.notebook, selector) if selector else ()
+    parts = splitting.split(subject_of.notebook, selector) if selector else parts
     backend = backends.choose()
     if rpz and backend.name != "reprozip":
         raise EnvironmentProblem(

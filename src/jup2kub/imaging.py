@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub import bundle, fingerprint, locking
+from jup2kub import bundle, capturing, fingerprint, locking
 from jup2kub.capture import sbom
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make_lock
-from jup2kub.capture.wheels import Vendor, default_cache
+from jup2kub.capture.split import Part
+from jup2kub.capture.wheels import Vendor, default_cache, file_sha256
 from jup2kub.compose import Settings, compile_notebook, open_store
+from jup2kub.errors import UsageError
 from jup2kub.images import build as building
+from jup2kub.images import dockerfile, spec
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
-from jup2kub.images.spec import Request, Step, Told
+from jup2kub.images.spec import Request, Step, Tell, Told
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.env import Lock
 from jup2kub.model.notebook import Notebook
@@ -41,6 +44,59 @@ class Wanted:
     settings: Settings
     strategy: str = "lock"
     base: str = "debian"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What another builder takes, for one step."""
+
+    step: str
+    path: Path
+    """A folder with a Dockerfile, or a pack."""
+    digest: str
+    """`sha256:…` of its files."""
+    bytes: int
+    entrypoint: tuple[str, ...]
+
+
+def export(wanted: Wanted, tell: Tell) -> tuple[Exported, ...]:
+    """Write what other builders take into `NB.images` beside the notebook. Raises Jup2KubError."""
+    settings = replace(wanted.settings, workers=WORKERS)
+    asked = locking.asked(settings)
+    with contextlib.closing(open_store(settings)) as store:
+        plan = compile_notebook(asked.notebook, settings, store).plan
+    path = settings.notebook.resolve()
+    folder = path.with_name(f"{path.stem}.images")
+    if wanted.strategy == "rpz":
+        return _packs(settings, plan, folder, tell)
+    vendor = Vendor(default_cache())
+    lock = make_lock(asked, vendor)
+    written = dockerfile.write(request(wanted, lock, asked.notebook, plan, vendor), folder)
+    entrypoint = (spec.home(lock.python.minor).interpreter, f"/{spec.AGENT}")
+    return tuple(_exported(step, place, entrypoint) for step, place in written.items())
+
+
+def _packs(settings: Settings, plan: Plan, folder: Path, tell: Tell) -> tuple[Exported, ...]:
+    """Capture the notebook, and make one pack per step of the plan: the paper's way."""
+    named = [("main", plan.main), *((s.id, s.cells) for s in plan.steps)]
+    parts = tuple(Part(number, name, cells) for number, (name, cells) in enumerate(named, start=1) if cells)
+    captured = capturing.capture(
+        settings, folder, rpz=True, selector="", tell=lambda text: tell(Told(text)), parts=parts
+    )
+    packs = {p.stem: p for p in captured.files if p.suffix == ".rpz"}
+    if captured.traced.failed is not None:
+        raise UsageError(
+            "J2K627",
+            f"cell {captured.traced.failed} raises, so that there is nothing to pack",
+            "mend it first",
+        )
+    return tuple(_exported(part.title, packs[part.name], ()) for part in parts)
+
+
+def _exported(step: str, place: Path, entrypoint: tuple[str, ...]) -> Exported:
+    files = sorted(p for p in place.rglob("*") if p.is_file()) if place.is_dir() else [place]
+    listed = [[p.relative_to(place).as_posix(), file_sha256(p)] for p in files]
+    return Exported(step, place, f"sha256:{digest(listed)}", sum(p.stat().st_size for p in files), entrypoint)
 
 
 def build(wanted: Wanted, maker: Maker) -> Built:

@@ -14,13 +14,16 @@ from typing import Any
 from jup2kub import imaging
 from jup2kub.cli import common
 from jup2kub.compose import Settings
-from jup2kub.errors import EXIT_OK, EnvironmentProblem
+from jup2kub.errors import EXIT_OK, EnvironmentProblem, UsageError
 from jup2kub.images import load, oci, publish, squeeze
 from jup2kub.images.blobs import Blobs, default_folder
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
 from jup2kub.images.push import Progress
 from jup2kub.images.spec import Told
+
+EXPORTS = ("dockerfile", "rpz")
+"""Strategies that write what other builders take."""
 
 
 def options(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +59,8 @@ def act(options: argparse.Namespace) -> int:
     began = time.monotonic()
     settings = Settings(notebook=options.notebook, workers=1, kernel=options.kernel, store=options.store)
     blobs = Blobs(default_folder(os.environ, Path.home()))
+    if options.strategy in EXPORTS:
+        return export(options, settings, began)
     clients = publish.clients(os.environ, Path.home())
     maker = Maker(blobs, squeeze.kinds()[0], tell, clients)
     built = imaging.build(imaging.Wanted(settings, options.strategy, options.base), maker)
@@ -74,6 +79,35 @@ def act(options: argparse.Namespace) -> int:
         if options.json
         else summary(built, references, seconds)
     )
+    return EXIT_OK
+
+
+def export(options: argparse.Namespace, settings: Settings, began: float) -> int:
+    """Write what other builders take."""
+    for option in ("archive", "push", "load"):
+        if getattr(options, option):
+            raise UsageError(
+                "J2K628",
+                f"--{option} wants images, and --strategy {options.strategy} makes what another builder takes",
+                f"leave --{option} out, or take --strategy lock or closure",
+            )
+    made = imaging.export(imaging.Wanted(settings, options.strategy, options.base), tell)
+    seconds = time.monotonic() - began
+    images = [
+        {
+            "step": one.step,
+            "reference": str(one.path),
+            "digest": one.digest,
+            "bytes": one.bytes,
+            "unique_bytes": one.bytes,
+            "entrypoint": list(one.entrypoint),
+        }
+        for one in made
+    ]
+    lines = [f"{len(made)} steps in {common.duration(seconds)}"]
+    lines += [f"  {one.step}: {one.path}  {megabytes(one.bytes)}" for one in made]
+    document = json.dumps({"images": images, "seconds": round(seconds, 3)})
+    common.result(document if options.json else "\n".join(lines))
     return EXIT_OK
 
 
