@@ -110,6 +110,8 @@ class Lockstep:
             self._buffer(one, other)
         elif isinstance(one, types.FunctionType):
             self._sequence(list(walk.function_parts(one).values()), list(walk.function_parts(other).values()))
+        elif isinstance(one, types.MappingProxyType):
+            self._sequence([walk.behind(one)], [walk.behind(other)])
         elif isinstance(one, types.CellType):
             self._sequence(walk.cell_contents(one), walk.cell_contents(other))
         elif isinstance(one, types.MethodType):

@@ -86,6 +86,8 @@ class _Digester:
             return self._function(obj)
         if isinstance(obj, types.CodeType):
             return self._code(obj)
+        if isinstance(obj, types.MappingProxyType):
+            return self._sequence("proxy", [walk.behind(obj)])
         if isinstance(obj, types.CellType):
             return self._sequence("cell", walk.cell_contents(obj))
         if isinstance(obj, types.ModuleType):
@@ -121,17 +123,28 @@ class _Digester:
     def _instance(self, obj: Any, cls: type) -> str:
         walk.attributes(obj)  # an empty dictionary is there once it was asked for: let that be now
         parts = [walk.type_name(cls), self.of(walk.content(obj))]
+        told: frozenset[str] = frozenset()
         if not walk.is_notebooks(cls) and (walk.has_hidden_state(cls) or walk.has_own_reduction(cls)):
             parts.append(self._sequence("reduced", walk.reduced(obj)))
+        elif not walk.is_notebooks(cls) and walk.has_own_pickling(cls):
+            # its own word on what it is: attributes that its class gave it come back as the object's own
+            state = walk.reduced(obj)[2:3]
+            if state and type(state[0]) is dict:
+                told = frozenset(state[0])
+                public = {k: v for k, v in state[0].items() if type(k) is not str or k[:1] != "_"}
+                parts.append(self.of(public))
         elif walk.has_hidden_state(cls):
             return "opaque:" + walk.type_name(cls)
-        return _hash(*parts, self._attributes(obj, cls))
+        return _hash(*parts, self._attributes(obj, cls, told))
 
-    def _attributes(self, obj: Any, cls: type) -> str:
+    def _attributes(self, obj: Any, cls: type, told: frozenset[str] = frozenset()) -> str:
+        """Digest of the attributes but those in `told`, which the object itself has given as its state."""
         found = {**(walk.attributes(obj) or {}), **walk.slots(obj)}
         private = walk.has_own_pickling(cls) and not walk.is_notebooks(cls)
         kept = {
-            k: v for k, v in found.items() if not walk.is_cached(cls, k) and not (private and k[:1] == "_")
+            k: walk.settled(cls, k, v)
+            for k, v in found.items()
+            if k not in told and not walk.is_cached(cls, k) and not (private and k[:1] == "_")
         }
         return _hash(self._sequence("names", list(kept)), self._sequence("values", list(kept.values())))
 

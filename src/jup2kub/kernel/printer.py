@@ -143,7 +143,7 @@ class Printer(pickle.Pickler):
                 and walk.is_benign(cls, name)
             ):
                 continue
-            kept += (name, value)
+            kept += (name, walk.settled(cls, name, value))
         return kept
 
     def _class(self, obj: type) -> Any:

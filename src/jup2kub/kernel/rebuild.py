@@ -117,6 +117,10 @@ def index(make: Any, arguments: Any, refs: Any) -> Any:
     return made
 
 
+def proxy(mapping: Any) -> Any:
+    return types.MappingProxyType(mapping)
+
+
 def empty_set() -> Any:
     return set()
 

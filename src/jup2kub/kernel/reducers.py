@@ -266,6 +266,9 @@ class Rules:
             raise Unshippable("", "a memoryview of a part of another object's memory cannot be saved")
         return (rebuild.whole_memoryview, (obj.obj, obj.readonly))
 
+    def _proxy(self, obj: Any) -> Reduced:
+        return (rebuild.proxy, (walk.behind(obj),))
+
     def _dict_view(self, obj: Any) -> Reduced:
         owner = next((o for o in gc.get_referents(obj) if type(o) is dict), None)
         return None if owner is None else (rebuild.dict_view, (owner, type(obj).__name__))
@@ -367,6 +370,7 @@ _RULES: dict[type, Callable[[Rules, Any], Reduced]] = {
     types.CellType: Rules._cell,
     types.ModuleType: Rules._module,
     itertools.count: Rules._count,
+    types.MappingProxyType: Rules._proxy,
     memoryview: Rules._memoryview,
     type({}.keys()): Rules._dict_view,
     type({}.values()): Rules._dict_view,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import collections
 import copyreg
 import functools
+import gc
 import json
 import os
 import sys
@@ -263,6 +264,20 @@ def hashes_by_identity(cls: type) -> bool:
 def is_named_cache(cls: type, name: str) -> bool:
     """Whether a library calls its attribute a cache."""
     return "cache" in name.lower() and not is_notebooks(cls)
+
+
+def behind(proxy: types.MappingProxyType[Any, Any]) -> Any:
+    """Return the mapping that a read-only view looks at."""
+    return gc.get_referents(proxy)[0]
+
+
+def settled(cls: type, name: str, value: Any) -> Any:
+    """Return an attribute's value, None for an empty container that a library keeps privately.
+
+    Libraries make one where they had None as soon as the object is looked at.
+    """
+    lazy = name[:1] == "_" and type(value) in (dict, list, set, tuple) and not value
+    return None if lazy and not is_notebooks(cls) else value
 
 
 def is_benign(cls: type, name: str) -> bool:

@@ -10,13 +10,16 @@ import itertools
 import math
 import sys
 import threading
+import types
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sympy
+from scipy import interpolate, spatial, stats
 
-from jup2kub.kernel import values
+from jup2kub.kernel import prints, values
 from jup2kub.kernel.digests import digest
 from jup2kub.kernel.values import Definitions, Unshippable
 
@@ -392,3 +395,59 @@ def test_large_values_are_digested_in_a_thread_that_ends(tmp_path):
     made = values.dump({"x": np.arange(4e6)}, Definitions(), str(tmp_path / "g"), threads=True)
     assert made["sha256"] == hashlib.sha256((tmp_path / "g").read_bytes()).hexdigest()
     assert "digest" not in {t.name for t in threading.enumerate()}
+
+
+def test_a_read_only_view_of_a_mapping_still_looks_at_it(there_and_back):
+    inner = {"a": [1]}
+    found = there_and_back(inner=inner, view=types.MappingProxyType(inner))
+    found["inner"]["b"] = 2
+    assert type(found["view"]) is types.MappingProxyType
+    assert dict(found["view"]) == {"a": [1], "b": 2}
+
+
+class Lazy:
+    """An object of a library that makes an empty container when it is looked at, and hands its class's part on."""
+
+    __module__ = "somelibrary.core"
+    domain = (0, 1)
+
+    def __init__(self, value):
+        self.value, self._notes, self._state = value, None, object()
+
+    def __getstate__(self):
+        return {**self.__dict__, "domain": self.domain, "_state": None}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state)
+
+
+LIBRARY_VALUES = {
+    "polynomial": lambda: np.polynomial.Polynomial([1, 2, 3]),
+    "chebyshev": lambda: np.polynomial.Chebyshev([1, 2.5]),
+    "tree": lambda: spatial.cKDTree(np.arange(20.0).reshape(10, 2)),
+    "distribution": lambda: stats.norm(1, 2),
+    "spline": lambda: interpolate.CubicSpline([1, 2, 3], [4, 5, 6.0]),
+    "expression": lambda: sympy.integrate(sympy.exp(-(sympy.Symbol("x") ** 2)), sympy.Symbol("x")),
+    "proxy": lambda: types.MappingProxyType({"a": 1}),
+}
+
+
+@pytest.mark.parametrize("name", LIBRARY_VALUES)
+def test_a_value_has_the_same_digest_before_and_after_a_journey(there_and_back, name):
+    value = LIBRARY_VALUES[name]()
+    before = digest(value)
+    assert not before.startswith("opaque")
+    assert digest(LIBRARY_VALUES[name]()) == before
+    assert digest(there_and_back(value=value)["value"]) == before
+
+
+def test_what_a_library_fills_in_lazily_does_not_count_and_its_content_does():
+    one, two = Lazy(1), Lazy(1)
+    two._notes = {}
+    copied = Lazy.__new__(Lazy)
+    copied.__setstate__(one.__getstate__())
+    assert digest(one) == digest(two) == digest(copied)
+    assert digest(one) != digest(Lazy(2))
+    before = prints.take({"v": one})
+    one._notes = {}
+    assert prints.changed(before, prints.take({"v": one}), {"v": one})[0] == set()
