@@ -24,6 +24,7 @@ VERBS = {
     "plan": "show what would run where, and why",
     "capture": "run a notebook once under observation, and say what each cell used",
     "lock": "say what exactly runs a notebook, with hashes, and keep the wheels",
+    "doctor": "check this machine; or what has changed in the world since a notebook was locked",
     "build": "make container images of a notebook, without a daemon",
     "verify": "prove that the planned run gives the notebook's answer",
     "status": "show a run in the store",
