@@ -9,17 +9,15 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import INFRASTRUCTURE, KINDS_OF_LOSS, MEMORY, Config
-from jup2kub.engine.demand import Wish, wanted
 from jup2kub.engine.state import advance
 from jup2kub.engine.tasks import LOST, MAIN, TERMINAL, State, by_cell, waiting
 from jup2kub.errors import StoreProblem
-from jup2kub.kit.canon import to_json
 from jup2kub.model.job import Job
 from jup2kub.store import BlobRef, Record, Slot, Store
 
@@ -69,8 +67,8 @@ class Desk:
         self.wake = 0.0
         self.ended: bool | None = None
         """None = it goes on; else whether the main line committed."""
-        self.ahead = 1 + sum(len(s.cells) for s in job.plan.steps if s.kind == "cells")
-        """Agents to have at the beginning, if there may be so many."""
+        self.left_pods: set[str] = set()
+        """Pods of agents that were here, and are not any more."""
         self.waits: dict[str, str] = {}
         """What pods wait for, in words."""
         self.changed: Callable[[], None] = lambda: None
@@ -212,7 +210,9 @@ class Desk:
         """An agent is gone for good, in the words of whoever watches its process."""
         with self._lock:
             self.apply(ev.WorkerLeft(worker, reason, self._chance.random(), kind))
-            self.boxes.pop(worker, None)
+            box = self.boxes.pop(worker, None)
+            if box is not None:
+                self.left_pods.add(str(box.about.get("about", {}).get("pod")))
 
     def leave(self, body: Mapping[str, Any]) -> Any:
         """An agent goes by itself, with nothing under way."""
@@ -294,39 +294,21 @@ class Desk:
             self.apply(ev.Withdrawn(str(task), int(body["turn"])))
         return {}
 
-    # -- capacity ------------------------------------------------------------------------------------------------
-
-    def needs(self, body: Mapping[str, Any]) -> Any:
-        """Return the agents that are wanted beyond those that are starting, and whether the run has ended."""
-        starting = [Wish(**wish) for wish in body["starting"]]
+    def computes(self) -> bool:
+        """Return whether some attempt is under way that does not itself wait for others."""
         with self._lock:
-            self.ahead = min(self.ahead, int(body["most"]))
-            found = wanted(self.state, starting, int(body["most"]), self.ahead)
-            if len(self.state.workers) + len(starting) + len(found.start) >= self.ahead:
-                # Once: those that leave because there is nothing to do are not called back.
-                self.ahead = 0
-            for worker in found.spare:
+            return any(not a.waiting for t in self.state.tasks.values() for a in t.attempts if not a.silent)
+
+    def ask_to_leave(self, workers: Iterable[str]) -> None:
+        """Let agents go that stand in the way of others."""
+        with self._lock:
+            for worker in workers:
                 self._write(worker, {"do": "leave"})
-            return {"start": to_json(found.start), "ended": self.ended}
 
-    def gone(self, body: Mapping[str, Any]) -> Any:
-        """A pod has ended: whatever worked in it is lost."""
+    def pods(self) -> dict[str, str]:
+        """Return the pods of the agents that are here, by the agents' names."""
         with self._lock:
-            for worker, box in list(self.boxes.items()):
-                if box.about.get("about", {}).get("pod") == body["pod"]:
-                    self.left(worker, str(body["reason"]), str(body["kind"]))
-            return {}
-
-    def words(self, body: Mapping[str, Any]) -> Any:
-        """Note, for people, what pods wait for, by pod; with `final`, end the run: it can never be had."""
-        with self._lock:
-            fresh = {pod: text for pod, text in body["words"].items() if self.waits.get(pod) != text}
-            self.waits = dict(body["words"])
-            for text in sorted(set(fresh.values())):
-                self._tell({"kind": "note", "text": text})
-            if body.get("final"):
-                self.apply(ev.Cancel(str(body["final"])))
-            return {}
+            return {w: str(box.about.get("about", {}).get("pod", "")) for w, box in self.boxes.items()}
 
     # -- the user ------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.server.desk import Desk
+from jup2kub.engine.server.staff import Staff
 from jup2kub.engine.server.storeapi import StoreApi
 from jup2kub.engine.server.web import Site
 from jup2kub.errors import StoreProblem
@@ -32,10 +33,8 @@ ROUTES = (
     "status",
     "cancel",
     "result",
-    "needs",
-    "gone",
-    "words",
 )
+STAFF = ("needs", "gone", "words")
 
 
 class Hall:
@@ -45,6 +44,7 @@ class Hall:
         self.store, self.name, self.config = store, name, config or Config()
         self.site = Site(StoreApi(store, self._committed), token, epoch=0)
         self.desk: Desk | None = None
+        self.staff: Staff | None = None
         self.watchers: list[Callable[[Desk], None]] = []
         """Called with the desk as soon as there is one."""
         self._lock = threading.Lock()
@@ -54,12 +54,22 @@ class Hall:
         self.site.routes["join"] = self._join
         for route in ROUTES:
             self.site.routes[route] = self._to_desk(route)
+        for route in STAFF:
+            self.site.routes[route] = self._to_staff(route)
 
     def _to_desk(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         def act(body: Mapping[str, Any]) -> Any:
             if self.desk is None:
                 raise StoreProblem("J2K524", "the run server has no job yet", "send one, or wait for it")
             return getattr(self.desk, route)(body)
+
+        return act
+
+    def _to_staff(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
+        def act(body: Mapping[str, Any]) -> Any:
+            if self.staff is None:
+                raise StoreProblem("J2K524", "the run server has no job yet", "send one, or wait for it")
+            return getattr(self.staff, route)(body)
 
         return act
 
@@ -132,9 +142,11 @@ class Hall:
                 slot = Slot(run, SERVER)
                 break
         self.site.epoch = slot.generation + 1
-        self.desk = Desk(self.store, run, job, where, self.config)
+        desk = Desk(self.store, run, job, where, self.config)
+        self.staff = Staff(desk)
+        self.desk = desk
         for watcher in self.watchers:
-            watcher(self.desk)
+            watcher(desk)
 
     # -- time ----------------------------------------------------------------------------------------------------
 
