@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +13,16 @@ from jup2kub import bundle, capturing, fingerprint, locking
 from jup2kub.capture import sbom
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make_lock
+from jup2kub.capture.sbom import DebianPackage
 from jup2kub.capture.split import Part
 from jup2kub.capture.wheels import Vendor, default_cache, file_sha256
 from jup2kub.compose import Settings, compile_notebook, open_store
 from jup2kub.errors import UsageError
 from jup2kub.images import build as building
-from jup2kub.images import dockerfile, spec
+from jup2kub.images import debian, dockerfile, spec
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
-from jup2kub.images.spec import Request, Step, Tell, Told
+from jup2kub.images.spec import Package, Request, Step, Tell, Told
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.env import Lock
 from jup2kub.model.notebook import Notebook
@@ -151,8 +153,14 @@ def _known(key: str, maker: Maker) -> Built | None:
 def request(wanted: Wanted, lock: Lock, notebook: Notebook, plan: Plan, vendor: Vendor) -> Request:
     """Return what is to be built."""
     path = wanted.settings.notebook
-    bill = sbom.sbom(lock, path.name)
     source = locking.source_digest(notebook)
+
+    def bill(packages: Sequence[Package], base: str) -> bytes:
+        return sbom.sbom(lock, path.name, [DebianPackage(*p) for p in packages], base)
+
+    def labels(made: bytes, step: str) -> Mapping[str, str]:
+        return sbom.labels(lock, notebook=path.name, source=source, bill=made, step=step)
+
     return Request(
         name=building.image_name(path.stem),
         lock=lock,
@@ -160,10 +168,11 @@ def request(wanted: Wanted, lock: Lock, notebook: Notebook, plan: Plan, vendor: 
         steps=steps(plan),
         notebook=canonical({"name": path.name, "sources": {str(c.index): c.source for c in notebook.code}}),
         agent={**bundle.files(Path(bundle.__file__).parent), "__main__.py": START},
-        sbom=bill,
+        bill=bill,
+        labels=labels,
         base=wanted.base,
         strategy=wanted.strategy,
-        labels=sbom.labels(lock, notebook=path.name, source=source, bill=bill),
+        release=debian.release_here(),
     )
 
 

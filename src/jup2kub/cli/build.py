@@ -126,6 +126,7 @@ def archive(blobs: Blobs, built: Built, path: Path) -> None:
     """Write the archive. Raises EnvironmentProblem (J2K618)."""
     try:
         oci.save(blobs, [image for _, image in built.images], path, lambda done: None)
+        path.with_name(f"{path.name}.cdx.json").write_bytes(blobs.read(built.bill))
     except OSError as error:
         raise EnvironmentProblem(
             "J2K618", f"{path} could not be written: {error.strerror}", "make room, or choose another place"

@@ -11,6 +11,7 @@ from typing import Any
 from jup2kub.images import base as bases
 from jup2kub.images import closure, debian, environment, layer, oci, pull, pyc, reference, spec
 from jup2kub.images.base import Base
+from jup2kub.images.blobs import Blob
 from jup2kub.images.layer import Layer
 from jup2kub.images.layers import Maker
 from jup2kub.images.oci import Command, Image
@@ -19,9 +20,7 @@ from jup2kub.images.tree import Entry, file
 from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.env import travelling
 
-TITLE = "org.opencontainers.image.title"
-STEP_LABEL = "dev.jup2kub.step"
-LOCK_LABEL = "dev.jup2kub.lock"
+MAIN = "main"
 LOCAL = "localhost"
 
 
@@ -38,8 +37,10 @@ class Built:
 
     images: tuple[tuple[str, Image], ...]
     """Step and image; `main` first."""
-    notes: tuple[str, ...] = ()
+    notes: tuple[str, ...]
     """What the user should know."""
+    bill: Blob
+    """The bill of materials (CycloneDX JSON)."""
 
     def to_record(self) -> dict[str, Any]:
         """Return the images as JSON values."""
@@ -59,7 +60,7 @@ class Built:
 def from_record(record: Mapping[str, Any]) -> Built:
     """Return the images of `to_record`."""
     images = tuple((step, oci.from_record(image)) for step, image in record["images"])
-    return Built(images, tuple(record["notes"]))
+    return Built(images, tuple(record["notes"]), Blob(**record["bill"]))
 
 
 def build(request: Request, maker: Maker) -> Built:
@@ -113,9 +114,13 @@ def _registry_image(wanted: str, architecture: str, maker: Maker) -> pull.Pulled
 def _debian_for(request: Request, maker: Maker) -> debian.Debian:
     """Return Debian with the notebook's Python, or, where that is brought along, with a C library as new as here."""
     minor, libc = request.lock.python.minor, closure.glibc(request.lock)
-    if request.strategy == "closure":
-        return _debian(debian.suite_as_new(libc, minor), debian.PACKAGES, maker)
-    return _debian(debian.suite_for(minor), (*debian.PACKAGES, f"python{minor}"), maker)
+    own = request.strategy == "closure"
+    suite = debian.suite_as_new(libc, minor) if own else debian.suite_for(minor)
+    wanted = {*debian.PACKAGES, *(() if own else (f"python{minor}",))}
+    if suite == request.release:
+        # Of another release the names may mean something else.
+        wanted |= {x.package for x in request.lock.libraries if x.package}
+    return _debian(suite, sorted(wanted), maker)
 
 
 def _debian(suite: str, packages: Sequence[str], maker: Maker) -> debian.Debian:
@@ -134,10 +139,13 @@ def _debian(suite: str, packages: Sequence[str], maker: Maker) -> debian.Debian:
 def assemble(request: Request, rooted: Rooted, maker: Maker) -> Built:
     """Put what is the notebook's own above its environment."""
     ground = rooted.ground
+    bill = request.bill(rooted.packages, rooted.origin)
     common = [
         *rooted.layers,
         maker.make(["agent", *_agent_identity(request)], "agent", ground, lambda: _agent(request)),
-        maker.make(["notebook", *_identity(request)], "notebook", ground, lambda: _notebook(request)),
+        maker.make(
+            ["notebook", *_identity(request, bill)], "notebook", ground, lambda: _notebook(request, bill)
+        ),
     ]
     images = []
     for step in request.steps:
@@ -146,11 +154,11 @@ def assemble(request: Request, rooted: Rooted, maker: Maker) -> Built:
             entrypoint=(rooted.interpreter, f"/{spec.AGENT}"),
             env=rooted.env,
             folder=f"/{bases.HOME}",
-            labels=_labels(request, step),
+            labels=request.labels(bill, "" if step.id == MAIN else step.id),
         )
         draft = oci.assemble(maker.blobs, "", [*common, own], command, rooted.architecture)
         images.append((step.id, oci.named(draft, local_name(request.name, step.id, draft.manifest.digest))))
-    return Built(tuple(images), rooted.notes)
+    return Built(tuple(images), rooted.notes, maker.blobs.put(bill))
 
 
 def _step(step: Step, rooted: Rooted, maker: Maker) -> Layer:
@@ -178,22 +186,20 @@ def _agent(request: Request) -> list[Entry]:
     return [*found, *(file(pyc.cached_path(path, tag), data) for path, data in done.items())]
 
 
-def _identity(request: Request) -> list[Any]:
+def _identity(request: Request, bill: bytes) -> list[Any]:
     modules = [[m.path, m.sha256] for m in request.lock.modules]
     return [
         digest(request.notebook),
-        digest(request.sbom),
+        digest(bill),
         digest(to_json(travelling(request.lock))),
         modules,
     ]
 
 
-def _notebook(request: Request) -> list[Entry]:
+def _notebook(request: Request, bill: bytes) -> list[Entry]:
     lock = canonical(to_json(travelling(request.lock)))
-    found = [file(spec.NOTEBOOK, request.notebook), file(spec.LOCK, lock)]
-    if request.sbom:
-        found.append(file(spec.SBOM, request.sbom))
-    return [*found, *_modules(request)]
+    own = [file(spec.NOTEBOOK, request.notebook), file(spec.LOCK, lock), file(spec.SBOM, bill)]
+    return [*own, *_modules(request)]
 
 
 def _modules(request: Request) -> Iterator[Entry]:
@@ -201,15 +207,6 @@ def _modules(request: Request) -> Iterator[Entry]:
     for module in request.lock.modules:
         environment.unchanged(Path(module.source), module.sha256, module.path)
         yield file(f"{spec.PROJECT}/{module.path}", Path(module.source))
-
-
-def _labels(request: Request, step: Step) -> Mapping[str, str]:
-    return {
-        **request.labels,
-        TITLE: f"{request.name} {step.id}",
-        STEP_LABEL: step.id,
-        LOCK_LABEL: digest(to_json(travelling(request.lock))),
-    }
 
 
 def local_name(name: str, step: str, manifest: str) -> str:

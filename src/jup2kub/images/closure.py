@@ -54,7 +54,7 @@ def root(request: Request, base: Base, maker: Maker) -> Rooted:
     }
     env.pop("VIRTUAL_ENV")
     notes = (f"the image holds the interpreter and packages of this machine, below {python.prefix} as here",)
-    return Rooted(tuple(layers), env, python.executable, base.architecture, base.packages, notes)
+    return Rooted(tuple(layers), env, python.executable, base.architecture, base.packages, base.origin, notes)
 
 
 def glibc(lock: Lock) -> tuple[int, int] | None:

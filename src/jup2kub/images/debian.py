@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import tarfile
@@ -73,6 +74,15 @@ def suite_as_new(glibc: tuple[int, int] | None, python: str) -> str:
         f"no release of Debian that is known here can run this machine's Python {python}",
         "name a base that is as new as this machine, with --base",
     )
+
+
+def release_here() -> str:
+    """Return the release of Debian that this machine runs; empty = another system (os-release(5))."""
+    try:
+        told = platform.freedesktop_os_release()
+    except OSError:
+        return ""
+    return told.get("VERSION_CODENAME", "") if told.get("ID") == "debian" else ""
 
 
 def build(

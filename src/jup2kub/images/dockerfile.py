@@ -98,8 +98,7 @@ def _shared(request: Request) -> Iterator[tuple[str, bytes]]:
         yield f"{spec.AGENT.removeprefix(prefix)}/{path}", data
     yield spec.NOTEBOOK.removeprefix(prefix), request.notebook
     yield spec.LOCK.removeprefix(prefix), canonical(to_json(travelling(request.lock)))
-    if request.sbom:
-        yield spec.SBOM.removeprefix(prefix), request.sbom
+    yield spec.SBOM.removeprefix(prefix), request.bill((), _base(request))
     for module in request.lock.modules:
         environment.unchanged(Path(module.source), module.sha256, module.path)
         yield f"{spec.PROJECT.removeprefix(prefix)}/{module.path}", Path(module.source).read_bytes()
@@ -112,13 +111,15 @@ def requirements(lock: Lock) -> str:
 
 def text(request: Request, step: Step) -> str:
     """Return the Dockerfile of a step."""
-    base = OFFICIAL.format(minor=request.lock.python.minor) if request.base == "debian" else request.base
-    labels = "".join(
-        f"LABEL {k}={_quoted(v)}\n"
-        for k, v in sorted({**request.labels, "dev.jup2kub.step": step.id}.items())
-    )
+    base = _base(request)
+    told = request.labels(request.bill((), base), "" if step.id == "main" else step.id)
+    labels = "".join(f"LABEL {k}={_quoted(v)}\n" for k, v in sorted(told.items()))
     carried = _carried(request.lock.carried, request.lock.python.minor)
     return TEXT.format(name=f"{request.name}-{step.id}", base=base, labels=labels, carried=carried)
+
+
+def _base(request: Request) -> str:
+    return OFFICIAL.format(minor=request.lock.python.minor) if request.base == "debian" else request.base
 
 
 def _carried(carried: tuple[Carried, ...], minor: str) -> str:

@@ -80,7 +80,13 @@ def root(request: Request, base: Base, maker: Maker) -> Rooted:
         )
         notes += [f"{c.name} {c.version} is carried as it is: {c.reason}" for c in lock.carried]
     return Rooted(
-        tuple(layers), variables(base), home.interpreter, base.architecture, base.packages, tuple(notes)
+        tuple(layers),
+        variables(base),
+        home.interpreter,
+        base.architecture,
+        base.packages,
+        base.origin,
+        tuple(notes),
     )
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from jup2kub.images.layer import Layer
@@ -25,6 +25,10 @@ SBOM = f"{PREFIX}/sbom.json"
 def home(python: str) -> Home:
     """Return where distributions lie in an image; `python`: the language's version, `3.11`."""
     return Home(ENVIRONMENT, python)
+
+
+Package = tuple[str, str, str]
+"""Name, version and architecture of a Debian package."""
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,15 @@ class Request:
     """What all steps share of the notebook: plan and sources, as JSON."""
     agent: Mapping[str, bytes]
     """The program that every container starts: its files, `__main__.py` among them, by their path in its folder."""
-    sbom: bytes = b""
-    """CycloneDX JSON; empty = none is put in."""
+    bill: Callable[[Sequence[Package], str], bytes]
+    """Makes the bill of materials (JSON) of the lock and of a base: its Debian packages, and its name."""
+    labels: Callable[[bytes, str], Mapping[str, str]]
+    """Gives the labels of a step's image, from the bill and the step's id (empty = the main line)."""
     base: str = "debian"
     """`debian`, a tar file, or a registry reference."""
     strategy: str = "lock"
-    labels: Mapping[str, str] = field(default_factory=dict)
+    release: str = ""
+    """Release of Debian that this machine runs; empty = another system. Its packages of seen libraries are put in."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,10 @@ class Rooted:
     interpreter: str
     """The environment's Python, from the root."""
     architecture: str
-    packages: tuple[tuple[str, str, str], ...] = ()
-    """Debian packages: name, version, architecture."""
+    packages: tuple[Package, ...] = ()
+    """Debian packages of the base."""
+    origin: str = ""
+    """The base, in words."""
     notes: tuple[str, ...] = ()
     """What the user should know."""
 
