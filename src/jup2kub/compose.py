@@ -115,7 +115,15 @@ def read_notebook(settings: Settings) -> Notebook:
             "J2K201", f"cannot read {settings.notebook}: {error.strerror}", "check the path of the notebook"
         ) from error
     notebook = ipynb.read(data, settings.notebook.name)
-    return ipynb.inject(notebook, settings.parameters) if settings.parameters else notebook
+    if settings.parameters:
+        notebook = ipynb.inject(notebook, settings.parameters)
+    for absent in sorted((settings.redo | settings.skip) - {cell.index for cell in notebook.code}):
+        raise UsageError(
+            "J2K200",
+            f"cell {absent} is no code cell of {settings.notebook.name}",
+            "`--redo` and `--skip` count all cells of the notebook, from 0",
+        )
+    return notebook
 
 
 def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Compiled:

@@ -138,6 +138,14 @@ def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = No
     )
 
 
+def check_notebook(path: Path) -> None:
+    """Refuse a folder, before names beside the notebook are made of its name. Raises UsageError."""
+    if path.is_dir():
+        raise UsageError(
+            "J2K201", f"{path} is a folder", "name a notebook (.ipynb) or a percent script (.py)"
+        )
+
+
 def save(path: Path, text: str) -> None:
     """Write a file that the user asked for. Raises EnvironmentProblem."""
     try:

@@ -65,6 +65,7 @@ def act(options: argparse.Namespace) -> int:
     if options.sweep is not None or len(sets) > 1:
         return sweep(options, sets)
     wanted = common.settings(options, sets[0])
+    common.check_notebook(wanted.notebook)
     target = options.out or default_out(wanted.notebook)
     check_target(target, wanted.notebook)
     began = time.monotonic()
@@ -215,6 +216,7 @@ def way_out(error: CellError) -> str:
 def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
     """Run a notebook once per parameter set; OUT is a folder with a notebook for each, and their table."""
     wanted = common.settings(options)
+    common.check_notebook(wanted.notebook)
     folder = options.out or wanted.notebook.with_name(f"{wanted.notebook.stem}.sweep")
     check_target(folder / "sweep.csv", wanted.notebook, make=folder)
     rows: dict[int, sweeps.SweepRow] = {}

@@ -37,9 +37,9 @@ def chosen(store: Store, prefix: str | None) -> RunInfo:
     runs = store.runs()
     found = [r for r in runs if prefix is None or r.id.startswith(prefix.lower())]
     if not found or (prefix is not None and len(found) > 1):
-        word = "no run" if not found else f"{len(found)} runs"
-        name = f" begin with {prefix!r}" if prefix else " in this store"
-        raise UsageError("J2K240", f"{word}{name}", "`jup2kub runs` lists them")
+        word = "no run begins" if not found else f"{len(found)} runs begin"
+        text = f"{word} with {prefix!r}" if prefix else "there is no run in this store"
+        raise UsageError("J2K240", text, "`jup2kub runs` lists them")
     return found[0]
 
 

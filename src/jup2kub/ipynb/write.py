@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
 # The mime types that nbformat writes as lists of lines, beside text/*.
 _LINES = ("application/javascript", "image/svg+xml")
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def write(document: Mapping[str, Any]) -> bytes:
@@ -19,7 +21,7 @@ def write(document: Mapping[str, Any]) -> bytes:
 
 def _escape_surrogates(text: str) -> str:
     # Kernels may print lone surrogates, which have no UTF-8: they stay as JSON escapes.
-    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in text)
+    return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _lines(text: Any) -> Any:

@@ -23,6 +23,7 @@ _number = itertools.count()
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _DENIED = (errno.EROFS, errno.EACCES, errno.EPERM)
+_NO_FOLDER = (errno.ENOTDIR, errno.ENAMETOOLONG, errno.ELOOP)
 
 
 class Disk:
@@ -220,6 +221,12 @@ def problem(root: Path, e: OSError) -> StoreProblem:
             "J2K502",
             f"the store {root} cannot be written: {e.strerror} ({e.filename or root})",
             "choose a folder of your own with --store DIR",
+        )
+    if e.errno in _NO_FOLDER:
+        return StoreProblem(
+            "J2K504",
+            f"{root} cannot be a store: {e.strerror} ({e.filename or root})",
+            "name an empty or a new folder with --store DIR",
         )
     return StoreProblem(
         "J2K508", f"the store {root} failed: {e}", "see whether the disk is still there, then run again"
