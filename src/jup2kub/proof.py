@@ -13,8 +13,11 @@ from jup2kub.agent.session import Told
 from jup2kub.compose import Execution, Proof, Settings, execute
 from jup2kub.kit.canon import to_json
 
+Runner = Callable[[Settings, Callable[[Told], None], Proof], Execution]
+"""Runs a notebook once, here or elsewhere."""
 
-def verify(settings: Settings, tell: Callable[[Told], None]) -> certify.Certificate:
+
+def verify(settings: Settings, tell: Callable[[Told], None], run: Runner = execute) -> certify.Certificate:
     """Run the notebook three times and compare. The folder is afterwards as the planned run left it."""
     with tempfile.TemporaryDirectory(prefix="jup2kub-verify-") as folder:
         serial = replace(
@@ -27,11 +30,11 @@ def verify(settings: Settings, tell: Callable[[Told], None]) -> certify.Certific
             keep_going=True,
         )
         tell(Told("note", text="first sequential run"))
-        first = execute(serial, tell, Proof(digests=True, undo=True))
+        first = run(serial, tell, Proof(digests=True, undo=True))
         tell(Told("note", text="second sequential run"))
-        second = execute(serial, tell, Proof(digests=True, undo=True))
+        second = run(serial, tell, Proof(digests=True, undo=True))
     tell(Told("note", text="the planned run"))
-    planned = execute(replace(settings, fresh=True, keep_going=True), tell, Proof(digests=True))
+    planned = run(replace(settings, fresh=True, keep_going=True), tell, Proof(digests=True))
     runs = {"first": first, "second": second, "planned": planned}
     plan = planned.plan
     return certify.compare(

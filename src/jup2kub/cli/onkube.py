@@ -5,19 +5,22 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+from jup2kub.agent.session import Told
 from jup2kub.cli import common
 from jup2kub.cli.progress import Progress
 from jup2kub.cluster import Cluster
 from jup2kub.cluster.deployer import connect
-from jup2kub.compose import Execution, Settings, default_store, open_store
+from jup2kub.compose import Execution, Proof, Settings, default_store, open_store
 from jup2kub.errors import Interrupted, Jup2KubError, UsageError
 from jup2kub.kube import drive, runs
 from jup2kub.kube.runs import Remembered
 from jup2kub.kube.wishes import Wishes, size
 from jup2kub.manifests.spec import RunSpec
+from jup2kub.proof import Runner
 
 ONLY_THERE = [
     "image",
@@ -166,6 +169,23 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
     if not asked.keep and begun:
         runs.forget(records(), begun[0].run)
     return done
+
+
+@contextlib.contextmanager
+def runner(options: argparse.Namespace) -> Iterator[Runner]:
+    """Give what runs a notebook on the cluster, once after the other, for `verify`."""
+    asked = wishes(options)
+    cluster = connect(asked.context, asked.namespace)
+
+    def run(settings: Settings, tell: Callable[[Told], None], proof: Proof) -> Execution:
+        mine = replace(asked, parallelism=1 if settings.plan == "serial" else asked.parallelism, keep=False)
+        with contextlib.closing(open_store(settings)) as store:
+            return drive.execute(mine, settings, cluster, store, tell, lambda spec: None, proof)
+
+    try:
+        yield run
+    finally:
+        cluster.close()
 
 
 def left(run: str, by: str) -> Interrupted:

@@ -18,7 +18,7 @@ from jup2kub.away import Away, job_of, project_files
 from jup2kub.cluster import Cluster, Missing
 from jup2kub.cluster.capacity import JobCapacity
 from jup2kub.cluster.deployer import DynamicPodDeployer
-from jup2kub.compose import Compiled, Execution, Settings, compile_notebook, imported, read_notebook
+from jup2kub.compose import Compiled, Execution, Proof, Settings, compile_notebook, imported, read_notebook
 from jup2kub.engine.server.steward import Steward
 from jup2kub.errors import UsageError
 from jup2kub.kube import preflight, runs
@@ -132,11 +132,14 @@ def execute(
     store: Store,
     tell: Tell,
     started: Callable[[RunSpec], None],
+    proof: Proof | None = None,
 ) -> Execution:
     """Run the notebook on the cluster; files come back into its folder. `started` is called when the run is in the cluster.
 
-    `store` is this machine's: what it has learned of the cells decides what leaves the main line.
+    `store` is this machine's: what it has learned of the cells decides what leaves the main line. With `proof.undo` files
+    do not come back.
     """
+    proof = proof or Proof()
     began = time.monotonic()
     settings = replace(settings, fork=False, workers=wishes.parallelism)
     compiled = compile_notebook(read_notebook(settings), settings, store)
@@ -145,14 +148,22 @@ def execute(
         running = deploy(spec, cluster, tell, Path(folder))
         project = settings.notebook.resolve().parent
         files = post_images(project, project_files(project), running.away.store)
-        run = running.away.submit(job_of(settings, spec.run, compiled, files))
+        run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
         started(spec)
         with hired(running):
             running.away.follow(tell)
-        done = away.gather(running.away, settings, compiled, run, began, undo_folder(store, spec.run))
+        # What a proof does not want back is brought into a folder that goes.
+        into = (
+            replace(settings, notebook=Path(folder, "project", settings.notebook.name))
+            if proof.undo
+            else settings
+        )
+        done = away.gather(running.away, into, compiled, run, began, undo_folder(store, spec.run))
+        images = running.away.result()["files"]
+        left = {name: image["sha256"] if image else None for name, image in images.items()}
     if not wishes.keep:
         clear(cluster, spec.run)
-    return done
+    return replace(done, files=left)
 
 
 def settings_of(known: Remembered) -> Settings:
