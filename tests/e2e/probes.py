@@ -40,7 +40,7 @@ linear algebra: import numpy as np; a = np.random.default_rng(0).normal(size=(50
 matplotlib formats: import matplotlib; matplotlib.use('Agg'); import matplotlib.pyplot as plt, io; f, a = plt.subplots(); a.set_title('äß $x^2$'); [f.savefig(io.BytesIO(), format=k) for k in ('png', 'svg', 'pdf', 'jpg')]
 matplotlib styles and fonts: import matplotlib.style as s, matplotlib.font_manager as m; assert len(s.available) > 10 and m.findfont('DejaVu Sans')
 pillow: import PIL.Image, io; i = PIL.Image.new('RGB', (9, 9)); [i.save(io.BytesIO(), k) for k in ('PNG', 'JPEG', 'WEBP', 'TIFF', 'GIF')]
-pandas html: import pandas as pd; assert '<table' in pd.DataFrame({'a': [1]}).to_html() and pd.DataFrame({'a': [1]}).style
+pandas html: import pandas as pd; assert '<table' in pd.DataFrame({'a': [1]}).to_html()
 pandas text: import pandas as pd, io; assert pd.read_csv(io.StringIO('a;b\\n1,5;2'), sep=';', decimal=',').a[0] == 1.5
 locale: import locale; locale.setlocale(locale.LC_ALL, 'C.UTF-8'); assert locale.getpreferredencoding().upper() == 'UTF-8'
 encoding: import sys; assert sys.stdout.encoding.lower() == 'utf-8' and sys.getfilesystemencoding() == 'utf-8'
@@ -52,7 +52,7 @@ ctypes.util: import ctypes, ctypes.util as u; assert u.find_library('c') == 'lib
 dlopen by name: import ctypes; [ctypes.CDLL(n) for n in ('libgcc_s.so.1', 'libstdc++.so.6', 'libgomp.so.1', 'libresolv.so.2')]
 names of services: import socket; assert socket.getservbyname('https') == 443 and socket.gethostbyname('localhost') == '127.0.0.1'
 media types: import mimetypes; assert mimetypes.guess_type('a.svg')[0] == 'image/svg+xml' and mimetypes.guess_type('a.json')[0]
-standard library: import asyncio, curses, readline, ctypes, xml.etree.ElementTree, xml.dom.minidom, unittest.mock, email.mime.text, http.server, urllib.request, decimal, uuid, venv, pdb, cProfile, tomllib, dbm, zoneinfo, statistics, difflib, multiprocessing.managers, distutils if __import__('sys').version_info < (3, 12) else json
+standard library: import asyncio, curses, readline, ctypes, xml.etree.ElementTree, xml.dom.minidom, unittest.mock, email.mime.text, http.server, urllib.request, decimal, uuid, venv, pdb, cProfile, tomllib, dbm, zoneinfo, statistics, difflib, multiprocessing.managers
 XML: import xml.etree.ElementTree as e; assert e.fromstring('<a b="ü"/>').get('b') == 'ü'
 asyncio subprocess: import asyncio; p = asyncio.run(asyncio.wait_for(__import__('asyncio').create_subprocess_exec('true'), 9))
 uuid: import uuid; assert uuid.uuid1() and uuid.uuid4()

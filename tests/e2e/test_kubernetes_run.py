@@ -140,7 +140,7 @@ def test_a_user_without_rights_is_told_which(
 def test_ctrl_c_leaves_the_run_and_collect_brings_it_back(
     kit: Kit, namespace: str, project: Path, tmp_path: Path
 ) -> None:
-    source = notebook(project / "long.ipynb", *CELLS[:3], "a = work(1, 8)\na")
+    source = notebook(project / "long.ipynb", *CELLS[:3], "a = sum(i * i for i in range(40_000_000))\na")
     cli = Cli(kit.kubeconfig, tmp_path)
     with cli.start("run", str(source), *on(namespace)) as run:
         name = run.until(r"run (\w+) is in namespace")[1]

@@ -17,6 +17,7 @@ from jup2kub.cluster import (
     ClusterProblem,
     Conflict,
     Exists,
+    Forbidden,
     Gone,
     Missing,
     Obj,
@@ -208,10 +209,12 @@ class DynamicPodDeployer:
         for kind in OURS:
             if kind == "PersistentVolumeClaim" and not claims:
                 continue
-            for obj in self.cluster.list(kind, select(run)).items:
-                meta = obj["metadata"]
-                if (kind, meta["name"]) not in kept:
-                    targets.append((kind, meta["name"], meta["uid"]))
+            # What a user may not even list, no run of that user's has made.
+            with contextlib.suppress(Forbidden):
+                for obj in self.cluster.list(kind, select(run)).items:
+                    meta = obj["metadata"]
+                    if (kind, meta["name"]) not in kept:
+                        targets.append((kind, meta["name"], meta["uid"]))
         for kind, name, uid in targets:
             with contextlib.suppress(Missing, Conflict):
                 self.cluster.delete(kind, name, uid=uid)

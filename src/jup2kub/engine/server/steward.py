@@ -6,6 +6,7 @@ right to make Jobs.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +20,7 @@ from jup2kub.errors import Jup2KubError
 from jup2kub.kit.canon import to_json
 from jup2kub.manifests.spec import PodClass, RunSpec
 
+log = logging.getLogger(__name__)
 ROUND = 1.0
 """Seconds between looks."""
 YOUNG = 3
@@ -58,6 +60,9 @@ class Steward:
             except Jup2KubError:
                 # The run server is away: it is asked again in the next round.
                 continue
+            except Exception:
+                # Without a steward a run would wait for ever and not say why.
+                log.exception("looking after pods failed; trying again")
 
     def round(self) -> bool:
         """Look once; return whether the run has ended. Raises Jup2KubError while the desk cannot be asked."""
