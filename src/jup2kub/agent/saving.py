@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,9 @@ from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.room import NOT_KEPT
 from jup2kub.agent.session import Session
 from jup2kub.kit.graph import Groups
+
+LONG = 1 << 22
+"""Bytes that a disk may take noticeable time for."""
 
 
 def groups_of(names: list[str], known: Iterable[Iterable[str]]) -> list[list[str]]:
@@ -54,6 +59,21 @@ async def save(
     return saved, stuck
 
 
+async def _adopt(session: Session, value: Mapping[str, Any]) -> None:
+    """Let the store take a file over. It waits for the disk, and while that takes long everybody else goes on."""
+    path, size = Path(value["path"]), int(value["bytes"])
+    adopt = functools.partial(session.store.adopt_blob, path, sha256=value["sha256"], size=size, trusted=True)
+    if size < LONG:
+        adopt()
+    else:
+        moving = asyncio.get_running_loop().run_in_executor(None, adopt)
+        try:
+            await asyncio.shield(moving)
+        except asyncio.CancelledError:
+            await asyncio.wait({moving})
+            raise
+
+
 async def _write(
     session: Session, kernel: Kernel, groups: list[list[str]]
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
@@ -63,9 +83,7 @@ async def _write(
             written, stuck = await kernel.save(groups, str(folder))
             saved: list[Mapping[str, Any]] = []
             for value in written:
-                session.store.adopt_blob(
-                    Path(value["path"]), sha256=value["sha256"], size=value["bytes"], trusted=True
-                )
+                await _adopt(session, value)
                 saved.append({key: value[key] for key in ("names", "sha256", "bytes", "cells")})
             return saved, stuck
         finally:

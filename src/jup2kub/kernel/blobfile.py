@@ -8,6 +8,8 @@ copy-on-write mapping, so that nothing is read before it is used.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import json
 import mmap
@@ -24,6 +26,16 @@ _CHUNK = 1 << 22
 
 _LARGE = 1 << 24
 """Bytes that are worth a thread."""
+_AHEAD = 1 << 26
+"""Bytes after which the system is asked to begin bringing them to the disk."""
+_SYNC_FILE_RANGE_WRITE = 2
+
+
+def _begin_writing(fd: int, start: int, size: int) -> None:
+    """Let the disk work while the rest is digested and written: the store waits for it before it commits. Linux only."""
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL(None)
+        libc.sync_file_range(fd, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
 
 
 class Writer:
@@ -36,6 +48,8 @@ class Writer:
         self._threads = threads
         self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115 - `finish` closes it
         self._digest = hashlib.sha256()
+        self._written = self._begun = 0
+        """Bytes that are in the file, and of which the disk has been told."""
         self.position = 0
         self.write(MAGIC)
 
@@ -63,7 +77,12 @@ class Writer:
 
     def _append(self, part: memoryview) -> None:
         while len(part):
-            part = part[self._file.write(part) or 0 :]
+            count = self._file.write(part) or 0
+            self._written += count
+            part = part[count:]
+        if self._written - self._begun >= _AHEAD:
+            _begin_writing(self._file.fileno(), self._begun, self._written - self._begun)
+            self._begun = self._written
 
     def block(self, low: int, data: Any) -> tuple[int, int]:
         """Append a memory block from address `low`; return (offset in the file, bytes)."""
