@@ -1,29 +1,15 @@
-"""Fresh kernels: what one has to be given so that a cell finds all it reads, and what the main kernel must save for it."""
+"""What the main kernel must save, so that a kernel elsewhere can be given all that a cell reads."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from jup2kub.agent.hands import Line
-from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.recipe import Op, recipe, shippable
 from jup2kub.agent.saving import save
 from jup2kub.agent.session import Session
-from jup2kub.agent.steps import prepare
 from jup2kub.model.plan import CellPlan
 
 CHEAP = 0.5
 """Seconds; what took less is made again rather than saved."""
-
-
-async def fill(session: Session, kernel: Kernel, cell: CellPlan) -> None:
-    """Load and replay in a fresh kernel what the cell reads. Raises as `prepare` does."""
-    ops = recipe([cell.index], session.needs, session.available, session.refers)
-    whole = (
-        replace(o, names=session.mates(o.cell, o.names, cell.index)) if o.names and not o.define else o
-        for o in ops
-    )
-    await prepare(session, kernel, tuple(whole))
 
 
 async def save_dear(session: Session, line: Line, cell: CellPlan) -> tuple[Op, ...] | None:

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub.agent.kernel import Kernel
-from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.launch import find
 from jup2kub.agent.outputs import Output
 from jup2kub.agent.session import Told
 from jup2kub.engine.pod.hands import Desk
+from jup2kub.engine.pod.kernels import Kernels
 from jup2kub.engine.pod.settings import HIDDEN
 from jup2kub.engine.pod.tasks import Bench, Main, step
 from jup2kub.engine.pod.workspace import Workspace
@@ -77,7 +78,8 @@ class Agent:
         self._beat = 5.0
         """Seconds between heartbeats, as the server wants them."""
         self._left = threading.Event()
-        self._spare: asyncio.Task[Kernel] | None = None
+        self._over: set[tuple[str, int]] = set()
+        """Attempts that are committed, and only have to end."""
         self.ticked = time.monotonic()
         """When the event loop was last seen at work, for the probe of the pod."""
 
@@ -95,7 +97,7 @@ class Agent:
         for thread in threads:
             thread.start()
         ticks = asyncio.ensure_future(self._tick())
-        self._warm()
+        self.bench.kernels.warm()
         try:
             await self._listen()
         finally:
@@ -136,18 +138,17 @@ class Agent:
         folder = self.project or Path(job.project)
         workspace = Workspace(folder, self.store, job.files, job.folders)
         launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
-        self._launch: Launch = launch
+        self._launch = launch
         desk = Desk(self._ask, self._say, self._lend)
         name = str(self.capacity.about.get("pod") or self.capacity.worker)
-        return Bench(name, joined["run"], job, self.store, launch, workspace, desk, self._kernel)
+        kernels = Kernels(self._start)
+        return Bench(name, joined["run"], job, self.store, launch, workspace, desk, kernels)
 
     async def _stop(self) -> None:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        if self._spare is not None:
-            with contextlib.suppress(Exception):
-                await (await self._spare).close()
+        await self.bench.kernels.close()
 
     async def _tick(self) -> None:
         while True:
@@ -155,20 +156,6 @@ class Agent:
             await asyncio.sleep(1.0)
 
     # -- kernels -------------------------------------------------------------------------------------------------
-
-    def _warm(self) -> None:
-        """Start a kernel before it is asked for: a task that comes then waits for nothing."""
-        if self._spare is None and self._launch.is_ipython:
-            self._spare = asyncio.ensure_future(self._start())
-
-    async def _kernel(self) -> Kernel:
-        """Return a fresh kernel, one that is started already if possible."""
-        spare, self._spare = self._spare, None
-        kernel = await spare if spare is not None else None
-        if kernel is None or kernel.dead.done():
-            kernel = await self._start()
-        self._warm()
-        return kernel
 
     def _start(self) -> Coroutine[Any, Any, Kernel]:
         return Kernel.start(self._launch, self._shown, NAMES_OF)
@@ -218,7 +205,7 @@ class Agent:
         name = (str(letter["task"]), int(letter["attempt"]))
         if letter["do"] == "start" and name not in self._running:
             self._running[name] = asyncio.ensure_future(self._attempt(name, letter))
-        elif letter["do"] == "abandon" and name in self._running:
+        elif letter["do"] == "abandon" and name in self._running and name not in self._over:
             self._running[name].cancel()
 
     async def _attempt(self, name: tuple[str, int], letter: Mapping[str, Any]) -> None:
@@ -231,7 +218,10 @@ class Agent:
             else:
                 beside = len(self._running) > 1
                 outcome = await step(
-                    self.bench, {**letter, "beside": beside}, lambda told: self._told(task, number, told)
+                    self.bench,
+                    {**letter, "beside": beside},
+                    lambda told: self._told(task, number, told),
+                    lambda: self._over.add(name),
                 )
         except asyncio.CancelledError:
             return
@@ -244,6 +234,7 @@ class Agent:
                 self._main = None
             self._lent.pop(task, None)
             self._running.pop(name, None)
+            self._over.discard(name)
         self._say({"event": "ended", "task": task, "attempt": number, "outcome": outcome})
 
     # -- to the server -------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import secrets
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +13,12 @@ from jup2kub.agent.launch import Launch
 from jup2kub.agent.observed import met
 from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.session import Session, Terms, Told
-from jup2kub.agent.steps import Attempt, Lost
+from jup2kub.agent.steps import Attempt, Done, Lost, Outcome
 from jup2kub.agent.world import world
 from jup2kub.engine import lives
-from jup2kub.engine.fresh import fill
+from jup2kub.engine.homes import Origin
 from jup2kub.engine.pod.hands import Desk, RemoteHands, ended
+from jup2kub.engine.pod.kernels import Kernels
 from jup2kub.engine.pod.workspace import Workspace, made_folders
 from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Interrupted, Jup2KubError
@@ -42,8 +43,7 @@ class Bench:
     launch: Launch
     workspace: Workspace
     desk: Desk
-    kernels: Callable[[], Coroutine[Any, Any, Kernel]]
-    """Gives a fresh kernel."""
+    kernels: Kernels
 
     def session(self, name: str, world_digest: str, tell: Callable[[Told], None]) -> Session:
         """Return a session for one attempt."""
@@ -66,8 +66,10 @@ class Bench:
         return Session(job.plan, job.sources, self.store, terms, world_digest, tell, job.keys, undo)
 
 
-async def step(bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None]) -> dict[str, Any]:
-    """Run one attempt of an off-loaded cell; return its outcome as it is reported."""
+async def step(
+    bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None], over: Callable[[], None]
+) -> dict[str, Any]:
+    """Run one attempt of an off-loaded cell; return its outcome as it is reported. `over` is called when it is committed."""
     index, number = int(letter["cell"]), int(letter["attempt"])
     session = bench.session(f"{letter['task']}-{number}", letter["world"], tell)
     session.generations[index] = int(letter["generation"])
@@ -89,20 +91,32 @@ async def step(bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], N
     cell = session.cells[index]
     before = bench.workspace.marks()
 
+    origin = Origin()
+
     async def ready() -> Kernel:
-        kernel = await bench.kernels()
-        try:
-            await fill(session, kernel, cell)
-        except BaseException:
-            await kernel.close()
-            raise
+        nonlocal origin
+        kernel, origin = await bench.kernels.ready(session, cell)
         return kernel
+
+    kept: list[Kernel] = []
+
+    def keep(kernel: Kernel, outcome: Outcome) -> bool:
+        # Called as soon as it is committed: from here on nothing may be taken back.
+        if not isinstance(outcome, Done):
+            return False
+        over()
+        if not cell.barrier and not session.facts[cell.index].sticky:
+            kept.append(kernel)
+        return bool(kept)
 
     tell(Told("start", index, "step", seconds=cell.seconds or None))
     session.see = lambda: changed(before, bench.workspace.marks())
     cores = lambda wanted: bench.desk.lend(letter["task"], wanted)  # noqa: E731
-    attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), cores=cores)
+    attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores)
     outcome = await attempt.run()
+    for kernel in kept:
+        made = {n for n in session.facts[cell.index].bound if not n.startswith("@")}
+        await bench.kernels.keep(kernel, origin.with_made(cell.index, cell.writes | made))
     session.undo.forget()
     return ended(outcome, index, bool(letter["early"]), session.generations[index])
 
@@ -125,7 +139,7 @@ class Main:
         bench, store = self.bench, self.bench.store
         self._claim()
         bench.workspace.bring({})
-        kernel = await bench.kernels()
+        kernel = await bench.kernels.fresh()
         about = {"world": world(kernel, bench.launch, bench.job.modules)}
         session = bench.session(f"main-{self._epoch}", about["world"], self._tell)
         session.fence = self._fence
@@ -139,7 +153,7 @@ class Main:
             return self.hands
 
         deaths = {int(cell): int(n) for cell, n in self.letter.get("deaths", {}).items()}
-        around = lives.Surroundings(hire, lambda launch, first: bench.kernels(), self._heed, deaths)
+        around = lives.Surroundings(hire, lambda launch, first: bench.kernels.fresh(), self._heed, deaths)
         try:
             stopped = await lives.run(session, bench.launch, kernel, lambda: None, around)
         except KernelDied as death:
