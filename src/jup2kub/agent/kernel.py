@@ -175,6 +175,10 @@ class Kernel:
         reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
         return list(reply["saved"]), dict(reply["unshippable"])
 
+    async def reveals(self, texts: Iterable[str]) -> bool:
+        """Return whether a secret of the notebook stands in one of `texts`."""
+        return bool((await self._ask("reveals", texts=list(texts)))["reveals"])
+
     async def weigh(self, names: Iterable[str]) -> int:
         """Return about how many bytes the big parts of the names' values have."""
         return int((await self._ask("weigh", names=sorted(names)))["bytes"])

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from jup2kub.agent.apart import define
+from jup2kub.agent.discretion import shows_secret
 from jup2kub.agent.hands import Hands
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
@@ -318,7 +319,7 @@ class MainLine:
         for name in cell.writes | facts.bound | facts.mutated:
             self.pending.pop(name, None)
         self.sticky = self.sticky or facts.sticky
-        await self._keep(cell, outcome, facts)
+        await self._keep(cell, outcome, facts, await shows_secret(self.kernel, result))
         self._check(self.surprises.ended(index))
         if result.leaving:
             await self._look(wait=tuple(self.out))
@@ -342,8 +343,8 @@ class MainLine:
         self.session.tell(Told("done", cell.index, "main", text="raised", seconds=outcome.seconds))
         self._fail(cell.index, outcome)
 
-    async def _keep(self, cell: CellPlan, outcome: CellOutcome, facts: Facts) -> None:
-        """Commit what is worth keeping: heavy cells, and whatever would not repeat."""
+    async def _keep(self, cell: CellPlan, outcome: CellOutcome, facts: Facts, secret: bool) -> None:
+        """Commit what is worth keeping: heavy cells, and whatever would not repeat; no output that shows a `secret`."""
         session, index = self.session, cell.index
         token = secrets.token_hex(8)
         if session.terms.digests:
@@ -355,7 +356,7 @@ class MainLine:
         session.learn(index, facts)
         once = not session.repeats(cell, facts) or bool(facts.files_written)
         worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
-        kept = outcome.status == "ok" and worth and session.worth(cell)
+        kept = outcome.status == "ok" and worth and session.worth(cell) and not secret
         if kept:
             with session.room.used():
                 job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))

@@ -87,6 +87,8 @@ class RunCell:
     """Sources of cells that ran elsewhere, by execution count, for ``In``."""
     modules: Mapping[str, str] = field(default_factory=dict)
     """Modules whose own state is compared before and after, with the resource that it is."""
+    secret: bool = False
+    """What the cell binds is secret."""
     apart: tuple[int, ...] = ()
     """First lines of statements that run before the rest of the cell and are left out of it: definitions."""
 

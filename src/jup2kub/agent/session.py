@@ -203,7 +203,8 @@ class Session:
     def map_settings(self, cell: CellPlan) -> Mapping[str, Any]:
         """Return what an execution of the cell is to know of its loops' past, and where their chunks are kept."""
         found: dict[str, Any] = {"expected": cell.loop_seconds}
-        if cell.cache is not False and cell.index not in self.untrusted:
+        discreet = any(c.secret for c in self.plan.cells)
+        if cell.cache is not False and cell.index not in self.untrusted and not discreet:
             folder, secret = self.store.workshop(self.terms.run)
             key = digest([self.keys.of(cell.index), sorted(self.terms.environ.items())])
             found.update(

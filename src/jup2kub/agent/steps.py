@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Callable, Union
 
 from jup2kub.agent.apart import as_whole, define
+from jup2kub.agent.discretion import SHOWN, shows_secret
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.loops import loops_of, shortfall
@@ -191,6 +192,7 @@ async def execute(
         workers=session.terms.workers if cores is not None else 1,
         map_settings=session.map_settings(cell) if cores is not None else {},
         inputs={session.counts[i]: session.sources[i] for i in session.cells if i < cell.index},
+        secret=cell.secret,
         apart=cell.lifted_lines if split else (),
     )
     with kernel.lent(cores):
@@ -357,6 +359,8 @@ class Attempt:
         saved, stuck = await save(session, kernel, names, known=known, apart=cell.definitions)
         own = {n for v in saved if cell.index in v["cells"] and not cell.lifted for n in v["names"]}
         stuck = {**dict.fromkeys(own, "it is a definition of the cell itself"), **stuck}
+        shown = await shows_secret(kernel, result)
+        stuck = {**dict.fromkeys(names, SHOWN), **stuck} if shown else stuck
         facts = replace(
             facts,
             save_seconds=time.monotonic() - began,
@@ -369,7 +373,7 @@ class Attempt:
                 digests=await kernel.digest(plain(to_save(cell, facts))),
                 files=session.digests_of_files(facts),
             )
-        if set(stuck) & (session.read_later[cell.index] | extra):
+        if shown or set(stuck) & (session.read_later[cell.index] | extra):
             return Unshippable(outcome, stuck, saved, facts, extra)
         with session.room.used():
             around = session.surroundings(facts, observed)

@@ -22,7 +22,7 @@ from typing import Any
 import ipykernel.compiler
 from ipykernel._version import __version__ as ipykernel_version
 
-from . import ambient, failure, forks, leaving, lifting, maps, prints, values
+from . import ambient, confidential, failure, forks, leaving, lifting, maps, prints, values, weights
 from .cellmaps import CellMaps
 from .definitions import Definitions
 from .files import Files
@@ -34,6 +34,8 @@ from .wire import Channel
 
 STACKS_SIGNAL = (signal.SIGRTMAX - 2) if hasattr(signal, "SIGRTMAX") else signal.SIGUSR2
 """On this signal the child appends the stacks of all its threads to its stacks file."""
+
+SECRET = "it is or holds a secret, which stays in its kernel"
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -56,6 +58,7 @@ class Child:
         """Takes display messages instead of the agent, in a process that runs iterations."""
         self.definitions = Definitions()
         self.seeds = ambient.Seeds()
+        self.secrets = confidential.Secrets()
         self.tap = Tap()
         self.said: dict[int, list[tuple[str, str]]] = {}
         """What definitions wrote that were made before the rest of their cell: it belongs to the cell's outputs."""
@@ -178,11 +181,14 @@ class Child:
             facts["mutated"] = sorted(again.union(facts.get("mutated", ())))
             self.tap.apart = frozenset()
         self.definitions.learn(namespace, facts["bound"], self.cell)
+        self.secrets.learn(namespace, facts["bound"], bool(request.get("secret")))
         error: dict[str, Any] | None = None
         if raised:
             error = {k: outcome.get(k) for k in ("ename", "evalue", "traceback")}
             told = failure.describe(shell.ip.last_execution_result, namespace, request.get("watch", ()))
             error.update(told)
+            if self.secrets:
+                error.update(self._hidden(error))
         return {
             "status": outcome["status"],
             "error": error,
@@ -191,8 +197,21 @@ class Child:
             "seeded": sorted(self.seeds.seeded),
             "leaving": bool(shell.ip.exit_now),
             "maps": mapped,
+            "confidential": bool(self.secrets),
             "mark": mark,
         }
+
+    def _hidden(self, error: dict[str, Any]) -> dict[str, Any]:
+        hide = self.secrets.hide
+        inputs = {
+            n: confidential.HIDDEN if self.secrets.named(n) else hide(v) for n, v in error["inputs"].items()
+        }
+        lines = [hide(line) for line in error["traceback"] or ()]
+        return {"evalue": hide(str(error["evalue"])), "traceback": lines, "inputs": inputs}
+
+    def do_reveals(self, request: Request, fds: list[int]) -> Reply:
+        """Reply whether a secret of the notebook stands in one of `texts`."""
+        return {"reveals": any(map(self.secrets.within, request["texts"]))}
 
     def do_define(self, request: Request, fds: list[int]) -> Reply:
         """Run only the statements of a cell that begin at `lines`: definitions. Replies the names they define."""
@@ -219,6 +238,7 @@ class Child:
             else:
                 self.shell.namespace[name] = value
         self.seeds.look()
+        self.secrets.learn(self.shell.namespace, found, False)
         return {"names": sorted(found)}
 
     def do_drop(self, request: Request, fds: list[int]) -> Reply:
@@ -230,7 +250,7 @@ class Child:
     def do_weigh(self, request: Request, fds: list[int]) -> Reply:
         """Reply about how many bytes the big parts of the names' values have; what has no buffer counts nothing."""
         namespace = self.shell.namespace
-        return {"bytes": sum(weight(namespace[n]) for n in request["names"] if n in namespace)}
+        return {"bytes": sum(weights.weight(namespace[n]) for n in request["names"] if n in namespace)}
 
     def do_save(self, request: Request, fds: list[int]) -> Reply:
         """Write each group of names into a file of its own; a group that cannot travel is named with the reason."""
@@ -240,6 +260,9 @@ class Child:
             try:
                 group_values = {name: self._value(name) for name in group}
                 made = values.dump(group_values, self.definitions, path, threads=self.is_copy)
+                if self.secrets.in_file(path):
+                    os.unlink(path)
+                    raise Unshippable("", SECRET)
                 saved.append({**made, "path": path})
             except Unshippable as error:
                 unshippable.update(dict.fromkeys(group, error.reason))
@@ -251,6 +274,8 @@ class Child:
         return {"saved": saved, "unshippable": unshippable}
 
     def _value(self, name: str) -> Any:
+        if self.secrets.named(name):
+            raise Unshippable(name, SECRET)
         if name.startswith("@"):
             return self.shell.call(lambda: ambient.get(name))
         return self.shell.namespace[name]
@@ -269,7 +294,9 @@ class Child:
         for name in request["names"]:
             if name in self.shell.namespace:
                 value = self.shell.namespace[name]
-                shown[name] = value if type(value) in (bool, int, float, str, type(None)) else repr(value)
+                text = repr(value) if type(value) not in (bool, int, float, type(None), str) else value
+                hidden = self.secrets.hide(text) if isinstance(text, str) else text
+                shown[name] = confidential.HIDDEN if self.secrets.named(name) else hidden
         return {"values": shown}
 
     def do_digest(self, request: Request, fds: list[int]) -> Reply:
@@ -277,7 +304,8 @@ class Child:
         namespace = self.shell.namespace
         names = request.get("names")
         names = own_names(namespace) if names is None else [n for n in names if n in namespace]
-        return {"digests": {name: prints.digest(namespace[name]) for name in names}}
+        hidden = {name: "opaque:secret" for name in names if self.secrets.named(name)}
+        return {"digests": {n: hidden.get(n) or prints.digest(namespace[n]) for n in names}}
 
     def do_ambient(self, request: Request, fds: list[int]) -> Reply:
         """Set resources, then reply the state of others; what cannot be had is named with the reason."""
@@ -334,27 +362,6 @@ class Child:
         self.seeds.renew()
         forks.renew_loop(self.shell.loop)
         forks.end_with_parent()
-
-
-def weight(value: Any, depth: int = 2) -> int:
-    """Return the bytes in the buffers of an array, a frame, or a small container of them."""
-    if isinstance(value, (bytes, bytearray, str)):
-        return len(value)
-    if type(value) in (list, tuple, dict) and depth and len(value) <= 1000:
-        return sum(weight(v, depth - 1) for v in (value.values() if type(value) is dict else value))
-    if type(value).__module__.partition(".")[0] in (
-        "numpy",
-        "pandas",
-        "torch",
-        "pyarrow",
-        "polars",
-        "scipy",
-        "xarray",
-    ):
-        with contextlib.suppress(Exception):
-            size = value.memory_usage() if hasattr(value, "memory_usage") else value.nbytes
-            return int(size.sum() if hasattr(size, "sum") else size)
-    return 0
 
 
 def installed() -> str:

@@ -87,6 +87,8 @@ class CellPlan:
     memory: Optional[int] = None
     gpu: Optional[int] = None
     cache: Optional[bool] = None
+    secret: bool = False
+    """What it binds is secret: marked so, or its text asks for a password. Such values are never stored or told."""
     key: str = ""
     """Digest of the cell's own source and of the definitions it may call: its profile key without occurrence."""
     lifted: Names = frozenset()

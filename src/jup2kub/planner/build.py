@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ from .partition import Partition, Unit, partition
 from .presume import Sheet, sheet
 from .slices import Slice
 
+ASKS_PASSWORD = re.compile(r"\bgetpass\s*\(")
 MODES = ("hybrid", "static", "serial")
 OFFLOAD = ("auto", "all", "none")
 
@@ -259,6 +261,7 @@ def _cell(
         memory=options.memory or (estimate.peak_bytes or None),
         gpu=options.gpu,
         cache=options.cache,
+        secret=options.secret is not None or bool(ASKS_PASSWORD.search(cell.source)),
         key=keys.get(index, "").split("#")[0],
         **_lifted(facts, index),
     )
