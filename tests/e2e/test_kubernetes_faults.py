@@ -1,0 +1,252 @@
+"""Faults, one after the other: what the notebook's answer is, and what the user is told."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.conftest import IMAGE, Kit, kubectl
+from tests.e2e.drive import Cli, Started, notebook, outputs
+
+from jup2kub.cluster import Cluster
+
+HEAD = "import time\nimport os\nfrom pathlib import Path\ndef work(seconds):\n    time.sleep(seconds)\n    return int(seconds) ** 2"
+TWO = (HEAD, "a = work(20)\na", "b = work(21)\nb", "print(a + b)")
+ANSWER = [[], ["400"], ["441"], ["841\n"]]
+
+
+class Lab:
+    """A project, a namespace, and the command line in them."""
+
+    def __init__(self, kit: Kit, namespace: str, cluster: Cluster, folder: Path) -> None:
+        self.kit, self.namespace, self.cluster = kit, namespace, cluster
+        self.project = folder / "project"
+        self.project.mkdir()
+        self.cli = Cli(kit.kubeconfig, folder)
+        self.names: list[str] = []
+
+    def start(self, *cells: str, more: tuple[str, ...] = (), image: str = IMAGE) -> Started:
+        source = notebook(self.project / "nb.ipynb", *cells)
+        return self.cli.start(
+            "run",
+            str(source),
+            "--on",
+            "kubernetes",
+            "--image",
+            image,
+            "-n",
+            self.namespace,
+            "--offload",
+            "all",
+            *more,
+        )
+
+    def outputs(self) -> list[object]:
+        return list(outputs(self.project / "nb.executed.ipynb"))
+
+    def kubectl(self, *words: str, given: str = "") -> str:
+        return kubectl(self.kit, "-n", self.namespace, *words, given=given)
+
+    def name(self, run: Started) -> str:
+        found = run.until(r"run (\w+) is in namespace")[1]
+        self.names.append(found)
+        return found
+
+    def pod_of(self, run: Started, task: str, seconds: float = 240) -> str:
+        """Wait until a task runs; return the pod that runs it."""
+        name, limit = self.name(run), time.monotonic() + seconds
+        while time.monotonic() < limit:
+            done = self.cli("status", name, "--json", code=None)
+            tasks = json.loads(done.stdout)["tasks"] if done.returncode == 0 else []
+            for one in tasks:
+                if one["task"] == task and one["state"] == "RUNNING" and one["attempts"]:
+                    return str(one["attempts"][0]["worker"].rpartition(".")[0])
+            time.sleep(0.5)
+        raise AssertionError(f"{task} did not begin:\n{run.text}\n{done.stdout}")
+
+    def node_of(self, pod: str) -> str:
+        return str(self.cluster.get("Pod", pod)["spec"]["nodeName"])
+
+
+@pytest.fixture
+def lab(kit: Kit, namespace: str, cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
+    made = Lab(kit, namespace, cluster, tmp_path)
+    yield made
+    for name in made.names:
+        made.cli("delete", name, "-n", namespace, code=None, seconds=120)
+
+
+def test_a_pod_deleted_in_the_middle_of_a_cell(lab: Lab) -> None:
+    with lab.start(*TWO) as run:
+        pod = lab.pod_of(run, "cell-1")
+        lab.kubectl("delete", "pod", pod, "--wait=false")
+        story = run.end()
+    assert lab.outputs() == ANSWER
+    assert re.search(r"cell 1: .*(again|lost|pod|agent)", story), story
+
+
+def test_a_kernel_that_crashes_once(lab: Lab) -> None:
+    crash = "if not Path('/tmp/once').exists():\n    Path('/tmp/once').write_text('x')\n    os.kill(os.getpid(), 11)\n"
+    with lab.start(HEAD, f"{crash}a = work(2)\na", "print(a)") as run:
+        lab.name(run)
+        story = run.end()
+    assert lab.outputs() == [[], ["4"], ["4\n"]]
+    assert re.search(r"cell 1.*(SIGSEGV|signal 11|died|crash)", story), story
+
+
+def test_a_cell_that_always_kills_its_kernel(lab: Lab) -> None:
+    with lab.start(HEAD, "os.kill(os.getpid(), 11)", "print('after')") as run:
+        lab.name(run)
+        story = run.end(None)
+        assert run.process.returncode in (1, 3), story
+    assert re.search(r"SIGSEGV|signal 11|died", story), story
+
+
+def test_the_run_server_deleted_in_the_middle(lab: Lab) -> None:
+    with lab.start(*TWO) as run:
+        lab.pod_of(run, "cell-1")
+        lab.kubectl("delete", "pod", "-l", "app.kubernetes.io/component=server", "--wait=false")
+        run.end()
+    assert lab.outputs() == ANSWER
+
+
+def test_a_cell_that_needs_more_memory_than_its_pod_has(lab: Lab) -> None:
+    big = (
+        "x = bytearray(900 << 20)\nfor i in range(0, len(x), 4096):\n    x[i] = 1\nn = len(x) >> 20\ndel x\nn"
+    )
+    with lab.start(HEAD, big, "print(n)", more=("--memory", "768Mi")) as run:
+        lab.name(run)
+        story = run.end()
+    assert lab.outputs() == [[], ["900"], ["900\n"]]
+    assert re.search(r"memory", story), story
+
+
+def test_an_image_that_does_not_exist(lab: Lab) -> None:
+    with lab.start(HEAD, image="localhost/j2k-no-such-image:1") as run:
+        story = run.end(3)
+    assert "J2K718" in story
+    assert "the image cannot be pulled" in story
+    assert "hint:" in story
+
+
+def test_an_image_name_that_is_none(lab: Lab) -> None:
+    with lab.start(HEAD, image="UPPER/Case:!") as run:
+        story = run.end(3)
+    assert re.search("J2K718|J2K723", story), story
+
+
+def test_a_request_that_no_node_can_hold(lab: Lab) -> None:
+    with lab.start(HEAD, "#| resources: gpu=1\na = work(1)", "print(a)") as run:
+        name = lab.name(run)
+        run.until(r"waiting for 1 nvidia.com/gpu \(0 of \d+ nodes have one free\)")
+        state = lab.cli("status", name).stdout
+        assert "waiting for 1 nvidia.com/gpu" in state, state
+        run.interrupt()
+        assert f"jup2kub cancel {name}" in run.end(130)
+        lab.cli("cancel", name)
+
+
+def test_a_quota_that_is_too_small_is_told_before_anything_is_made(lab: Lab) -> None:
+    lab.kubectl("create", "quota", "small", "--hard=limits.memory=1Gi,requests.cpu=4")
+    with lab.start(HEAD) as run:
+        story = run.end(3)
+    assert "J2K723" in story
+    assert "exceeded quota: small" in story
+    assert lab.cluster.list("Deployment").items == ()
+
+
+def test_a_limit_range_that_forbids_our_pods_is_told_before_anything_is_made(lab: Lab) -> None:
+    bounds = {"limits": [{"type": "Container", "max": {"memory": "1Gi"}}]}
+    made = {"apiVersion": "v1", "kind": "LimitRange", "metadata": {"name": "bounds"}, "spec": bounds}
+    lab.kubectl("create", "-f", "-", given=json.dumps(made))
+    with lab.start(HEAD) as run:
+        story = run.end(3)
+    assert "maximum memory usage per Container is 1Gi" in story
+    assert "choose --memory" in story
+    assert lab.cluster.list("Deployment").items == ()
+
+
+def test_a_quota_that_holds_one_agent_runs_everything_in_it(lab: Lab) -> None:
+    lab.kubectl("create", "quota", "one", "--hard=limits.memory=2816Mi")
+    with lab.start(HEAD, "a = work(2)\na", "b = work(3)\nb", "print(a + b)") as run:
+        lab.name(run)
+        story = run.end()
+    assert lab.outputs() == [[], ["4"], ["9"], ["13\n"]]
+    assert "quota" in story, story
+
+
+def test_the_api_server_stopped_for_thirty_seconds(lab: Lab) -> None:
+    with lab.start(*TWO) as run:
+        lab.pod_of(run, "cell-1")
+        lab.kit("apiserver", "stop")
+        try:
+            time.sleep(30)
+        finally:
+            lab.kit("apiserver", "start")
+        run.end()
+    assert lab.outputs() == ANSWER
+
+
+def test_a_node_killed_with_a_step_on_it_and_brought_back(lab: Lab) -> None:
+    slow = (HEAD, "a = work(30)\na", "b = work(31)\nb", "print(a + b)")
+    with lab.start(*slow, more=("--cpu", "0.9", "--parallelism", "3")) as run:
+        lab.pod_of(run, "cell-1")
+        server = lab.kubectl(
+            "get",
+            "pod",
+            "-l",
+            "app.kubernetes.io/component=server",
+            "-o",
+            "jsonpath={.items[0].spec.nodeName}",
+        )
+        agents = list(lab.cluster.list("Pod", "app.kubernetes.io/component=agent").items)
+        away = [p for p in agents if p["spec"].get("nodeName") not in (server, None)]
+        if not away:
+            pytest.skip("ALL AGENTS RUN ON THE RUN SERVER'S NODE")
+        number = away[0]["spec"]["nodeName"][-1]
+        lab.kit("node", "kill", number)
+        try:
+            run.end(0, 400)
+        finally:
+            lab.kit("node", "start", number)
+            kubectl(lab.kit, "wait", "--for=condition=Ready", f"node/node{number}", "--timeout=60s")
+    assert lab.outputs() == [[], ["900"], ["961"], ["1861\n"]]
+
+
+def test_the_node_of_the_run_servers_volume_killed(lab: Lab) -> None:
+    with lab.start(*TWO) as run:
+        lab.pod_of(run, "cell-1")
+        node = lab.kubectl(
+            "get",
+            "pod",
+            "-l",
+            "app.kubernetes.io/component=server",
+            "-o",
+            "jsonpath={.items[0].spec.nodeName}",
+        )
+        lab.kit("node", "kill", node[-1])
+        try:
+            time.sleep(60)
+        finally:
+            lab.kit("node", "start", node[-1])
+            kubectl(lab.kit, "wait", "--for=condition=Ready", f"node/{node}", "--timeout=60s")
+        run.end(0, 400)
+    assert lab.outputs() == ANSWER
+
+
+def test_the_main_line_killed_after_a_cell_with_effects_has_acted(lab: Lab) -> None:
+    act = "import subprocess\nsubprocess.run(['true'], check=True)\ntime.sleep(600)"
+    with lab.start(HEAD, act, "print('after')") as run:
+        pod = lab.pod_of(run, "main")
+        run.until(r"cell 1|is in namespace")
+        time.sleep(5)
+        lab.kubectl("delete", "pod", pod, "--grace-period=0", "--force", "--wait=false")
+        story = run.end(None, 300)
+        assert run.process.returncode not in (0, None), story
+    assert re.search(r"cell 1 may have acted|may have|half done", story), story
+    assert "--redo 1" in story
+    assert "--skip 1" in story
