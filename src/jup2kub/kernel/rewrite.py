@@ -90,8 +90,10 @@ def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
     if not wanted:
         return tree
     plain = copy.deepcopy(tree)
-    _PLAIN.update(dict.fromkeys(wanted.values(), plain))
     made: ast.Module = ast.fix_missing_locations(_Wrapper(wanted).visit(tree))
+    # A cell whose definitions were made apart comes a second time, without them and their loops.
+    put = {n.value for n in ast.walk(made) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    _PLAIN.update(dict.fromkeys(put.intersection(wanted.values()), plain))
     return made
 
 
