@@ -165,6 +165,13 @@ def through_store(second: int) -> Case:
         [
             Goal("to load", lambda t: t.more("values", "load"), 0.05, False, "s"),
             Goal("written and committed", lambda t: t.more("values", "rate"), 1.0, True, "GB/s"),
+            Goal("in memory: our own share", lambda t: t.more("values", "memory"), 1.0, True, "GB/s"),
+            Goal(
+                "of what the disk gives to a bare write",
+                lambda t: t.more("values", "rate") / t.more("values", "bare"),
+                0.8,
+                True,
+            ),
         ],
     )
 
