@@ -223,4 +223,4 @@ def _add_facts(touched: Touched, facts: Mapping[int, Facts], places: Places) -> 
 def _public(hosts: Iterable[str]) -> tuple[str, ...]:
     """Return hosts without this machine's own addresses and those that names are asked of (port 53)."""
     own = re.compile(r"^(localhost|127\.\d+\.\d+\.\d+|::1|0\.0\.0\.0)(:\d+)?$|:53$")
-    return tuple(sorted(h for h in hosts if not own.match(h)))
+    return tuple(sorted(h for h in hosts if not own.search(h)))
