@@ -6,7 +6,7 @@ import argparse
 import json
 import time
 
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.cli.status import chosen
 from jup2kub.errors import EXIT_OK
 from jup2kub.kube import drive
@@ -15,7 +15,7 @@ from jup2kub.kube import drive
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("run", metavar="RUN", help="a run, or the beginning of its id")
-    onkube.place_options(parser)
+    where.place_options(parser)
     common.store_option(parser)
 
 

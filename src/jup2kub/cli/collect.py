@@ -7,7 +7,7 @@ import contextlib
 import time
 from pathlib import Path
 
-from jup2kub.cli import common, onkube, run
+from jup2kub.cli import common, onkube, run, where
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import open_store
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
@@ -20,7 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-o", dest="out", type=Path, metavar="OUT", help="the executed notebook (default: as `run` was told)"
     )
-    onkube.place_options(parser)
+    where.place_options(parser)
     parser.add_argument("--keep", action="store_true", help="leave the run's server in the cluster")
     common.store_option(parser)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.errors import EXIT_OK, UsageError
 from jup2kub.kube import drive, runs
 
@@ -13,7 +13,7 @@ from jup2kub.kube import drive, runs
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("run", metavar="RUN", help="a run on a cluster, or the beginning of its name")
-    onkube.place_options(parser)
+    where.place_options(parser)
     parser.add_argument(
         "--keep-results",
         action="store_true",

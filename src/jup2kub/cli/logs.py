@@ -7,7 +7,7 @@ import contextlib
 import threading
 
 from jup2kub import away
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.cluster import Cluster, ClusterProblem
 from jup2kub.errors import EXIT_OK, StoreProblem
 from jup2kub.kube import drive
@@ -20,7 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run on a cluster, or the beginning of its name")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the run has ended")
     parser.add_argument("--cell", type=int, metavar="N", help="the story of this cell alone")
-    onkube.place_options(parser)
+    where.place_options(parser)
 
 
 def act(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""`--on kubernetes`: the options that `run` and `verify` share, and a run on a cluster as the user sees it."""
+"""`--on kubernetes`: a run on a cluster as the user sees it."""
 
 from __future__ import annotations
 
@@ -21,82 +21,6 @@ from jup2kub.kube.runs import Remembered
 from jup2kub.kube.wishes import Wishes, size
 from jup2kub.manifests.spec import RunSpec
 from jup2kub.proof import Runner
-
-ONLY_THERE = [
-    "image",
-    "storage",
-    "parallelism",
-    "service_account",
-    "pull_secret",
-    "cpu",
-    "memory",
-    "python",
-    "keep",
-    "queue",
-    "context",
-    "namespace",
-]
-
-
-def place_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--context` and `--namespace`."""
-    parser.add_argument("--context", default="", help="the kubeconfig's context (default: its current one)")
-    parser.add_argument("-n", "--namespace", default="", help="the namespace (default: the context's)")
-
-
-def options(parser: argparse.ArgumentParser) -> None:
-    """Add `--on` and what belongs to it."""
-    parser.add_argument(
-        "--on", choices=("local", "kubernetes"), default="local", help="where the cells run (default: local)"
-    )
-    place_options(parser)
-    wish_options(parser)
-
-
-def wish_options(parser: argparse.ArgumentParser) -> None:
-    """Add what is asked of the cluster."""
-    parser.add_argument("--image", default="", metavar="REF", help="image with the notebook's packages")
-    parser.add_argument(
-        "--storage",
-        default="",
-        metavar="WHERE",
-        help="where results are kept: claim:NAME, class:NAME, local:/path@node, …",
-    )
-    parser.add_argument("--parallelism", type=int, default=0, metavar="N", help="pods at once (default: 4)")
-    parser.add_argument(
-        "--service-account",
-        default="",
-        metavar="NAME",
-        help="one that may make Jobs (default: the run makes its own)",
-    )
-    parser.add_argument(
-        "--pull-secret",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help="for the image's registry (may be repeated)",
-    )
-    parser.add_argument(
-        "--cpu", type=float, default=0.0, metavar="CORES", help="cores that a pod asks for (default: 0.5)"
-    )
-    parser.add_argument("--memory", default="", metavar="SIZE", help="memory of a pod (default: 2Gi)")
-    parser.add_argument(
-        "--python", default="", metavar="NAME", help="the image's interpreter (default: python3)"
-    )
-    parser.add_argument("--queue", default="", metavar="NAME", help="Kueue's LocalQueue for the pods")
-    parser.add_argument(
-        "--keep", action="store_true", help="leave the run's server in the cluster when it is done"
-    )
-
-
-def check_local(options: argparse.Namespace) -> None:
-    """Refuse options that mean nothing without `--on kubernetes`. Raises UsageError."""
-    given = [name for name in ONLY_THERE if getattr(options, name)]
-    if options.on == "local" and given:
-        word = "--" + given[0].replace("_", "-")
-        raise UsageError(
-            "J2K200", f"{word} means nothing here", f"add `--on kubernetes`, or leave {word} out"
-        )
 
 
 def wishes(options: argparse.Namespace) -> Wishes:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from jup2kub import bundle
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.compose import Settings, read_notebook
 from jup2kub.errors import EXIT_OK, UsageError
 from jup2kub.kube.wishes import run_name, spec_of
@@ -21,8 +21,8 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("notebook", type=Path, metavar="NB", help="the notebook")
     parser.add_argument("-o", dest="out", type=Path, metavar="DIR", required=True, help="the folder to write")
     parser.add_argument("--run", default="", metavar="NAME", help="the run's name (default: a new one)")
-    onkube.place_options(parser)
-    onkube.wish_options(parser)
+    where.place_options(parser)
+    where.wish_options(parser)
     parser.add_argument("--json", action="store_true", help="print the objects as JSON on stdout, too")
 
 

@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from jup2kub.cli import common, onkube, run
+from jup2kub.cli import common, onkube, run, where
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
 from jup2kub.kube import drive, runs
 
@@ -24,7 +24,7 @@ def options(parser: argparse.ArgumentParser) -> None:
             metavar="CELL",
             help=f"a cell with effects that may be half done: it {text}",
         )
-    onkube.place_options(parser)
+    where.place_options(parser)
     common.store_option(parser)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import re
@@ -14,7 +15,7 @@ from typing import Any
 
 from jup2kub import collect, ipynb, sweeping, sweeps
 from jup2kub.agent.spawn import Spawned
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, where
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import Execution, Settings, execute
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, UsageError
@@ -55,12 +56,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="a variable for sweep.csv (may be repeated)",
     )
-    onkube.options(parser)
+    where.options(parser)
 
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    onkube.check_local(options)
+    where.check_local(options)
     sets = common.parameter_sets(options.parameters, options.sweep)
     if options.sweep is not None or len(sets) > 1:
         return sweep(options, sets)
@@ -70,7 +71,7 @@ def act(options: argparse.Namespace) -> int:
     check_target(target, wanted.notebook)
     began = time.monotonic()
     if options.on == "kubernetes":
-        done = onkube.execute(options, wanted, target)
+        done = importlib.import_module("jup2kub.cli.onkube").execute(options, wanted, target)
     else:
         done = run_one(wanted, options.ahead)
     write(target, document(done, wanted))

@@ -7,7 +7,7 @@ import json
 import re
 import time
 
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.errors import EXIT_OK, UsageError
 from jup2kub.kit.canon import to_json
 from jup2kub.kube import drive, state
@@ -28,7 +28,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-w", "--watch", action="store_true", help="of a run on a cluster: until it has ended"
     )
-    onkube.place_options(parser)
+    where.place_options(parser)
     common.store_option(parser)
 
 

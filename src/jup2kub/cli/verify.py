@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from jup2kub import certify
-from jup2kub.cli import common, onkube
+from jup2kub.cli import common, onkube, where
 from jup2kub.cli.progress import Progress
 from jup2kub.compose import read_notebook
 from jup2kub.errors import EXIT_DIFFERENT, EXIT_OK
@@ -20,7 +20,7 @@ def options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--report", type=Path, metavar="DIR", help="write certificate.json and certificate.html there"
     )
-    onkube.options(parser)
+    where.options(parser)
 
 
 def act(options: argparse.Namespace) -> int:
@@ -31,7 +31,7 @@ def act(options: argparse.Namespace) -> int:
             options.report.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise common.unwritable(options.report, error) from error
-    onkube.check_local(options)
+    where.check_local(options)
     with Progress() as progress:
         progress.know(read_notebook(wanted))
         if options.on == "kubernetes":
