@@ -156,9 +156,7 @@ def test_ctrl_c_leaves_the_run_and_collect_brings_it_back(
     assert len(outputs(project / "long.executed.ipynb")[3]) == 1
     nothing_left(kit, namespace)
     again = cli("run", str(source), *on(namespace), "--json")
-    assert json.loads(again.stdout)["kept"] == [3], (
-        "what was finished is kept for the next run of the notebook"
-    )
+    assert 3 in json.loads(again.stdout)["kept"], "what was finished is kept for the next run of the notebook"
 
 
 def test_cancel_logs_and_delete(kit: Kit, namespace: str, project: Path, tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ class Desk:
             letter = self._main() if command.task == MAIN else self._specs.get(command.task, {})
             fields = {"do": "start", "task": command.task, "attempt": command.attempt}
             self._write(command.worker, {**letter, **fields, "memory": command.memory})
+            self._tell_again(command.task, command.attempt)
         elif isinstance(command, ev.Abandon):
             if command.task == MAIN and self._main_at is not None:
                 cell = str(self._main_at)
@@ -134,6 +135,15 @@ class Desk:
             for worker in self.boxes:
                 self._write(worker, {"do": "leave"})
             self._news.notify_all()
+
+    def _tell_again(self, task: str, attempt: int) -> None:
+        """Say that a task is tried once more, and why."""
+        known = self.state.tasks[task]
+        if attempt > 1 and sum(known.spent.values()) + len(known.attempts) > 1:
+            cell = None if task == MAIN else known.cells[0]
+            what = "the main line" if task == MAIN else "it"
+            why = known.reason or "nothing is heard of the attempt before"
+            self._tell({"kind": "retry", "cell": cell, "text": f"{why}; {what} runs again"})
 
     def _main(self) -> Letter:
         spent = self.state.tasks[MAIN].spent.get(MEMORY, 0)
