@@ -19,8 +19,9 @@ from jup2kub.kit.canon import digest
 from jup2kub.kit.graph import closure
 from jup2kub.model.plan import Plan
 
-LOOKS_AT_ENVIRONMENT = re.compile(r"environ|getenv|expandvars|%env|\$[A-Za-z_{]")
-"""Reads of environment variables raise no audit event, so the text decides."""
+LOOKS_AT_ENVIRONMENT = re.compile(r"\$[A-Za-z_{]|posix\b|ctypes|\bcffi\b")
+"""Cells that may read the environment where no trace sees it: by a shell, or by the C library. What goes through
+`os.environ` is observed when the cell runs: see `observed`."""
 PASSING = frozenset(
     [
         "PWD",
@@ -41,9 +42,14 @@ PASSING = frozenset(
 """Environment variables that change from call to call and decide nothing."""
 
 
+def stable_digest(environ: Mapping[str, str]) -> str:
+    """Return a digest of the whole environment but for what changes from call to call."""
+    return digest({name: value for name, value in environ.items() if name not in PASSING})
+
+
 def with_environment(sources: Mapping[int, str], environ: Mapping[str, str]) -> dict[int, str]:
-    """Return what the keys say of each cell: its text, and if it looks at the environment, a digest of that."""
-    stable = digest({name: value for name, value in environ.items() if name not in PASSING})
+    """Return what the keys say of each cell: its text, and if it may look at the environment unseen, a digest of that."""
+    stable = stable_digest(environ)
     return {i: text + stable if LOOKS_AT_ENVIRONMENT.search(text) else text for i, text in sources.items()}
 
 

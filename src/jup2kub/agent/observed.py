@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from jup2kub.agent.keys import PASSING, stable_digest
 from jup2kub.kit.canon import digest
 from jup2kub.model.facts import Facts
 
@@ -53,7 +54,7 @@ def observe(facts: Facts, project: Path, environ: Mapping[str, str]) -> dict[str
     return {
         "files": files,
         "absent": sorted(facts.absent),
-        "env": {name: _secret(environ.get(name)) for name in facts.env_read},
+        "env": {name: _variable(name, environ) for name in facts.env_read if name not in PASSING},
     }
 
 
@@ -64,8 +65,12 @@ def met(observed: Mapping[str, Any], token: str | None) -> str:
     return digest([files, env, absent, token]) if files or env or absent or token else ""
 
 
-def _secret(value: str | None) -> str | None:
-    return None if value is None else hashlib.sha256(value.encode()).hexdigest()
+def _variable(name: str, environ: Mapping[str, str]) -> str | None:
+    """Return a digest of the variable's value, None if it is not set; of the whole environment for `*`."""
+    if name == "*":
+        return stable_digest(environ)
+    value = environ.get(name)
+    return None if value is None else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def still(observed: Mapping[str, Any], project: Path, environ: Mapping[str, str]) -> bool:
@@ -82,4 +87,4 @@ def still(observed: Mapping[str, Any], project: Path, environ: Mapping[str, str]
             return False
     if any((project / name).exists() for name in observed.get("absent", ())):
         return False
-    return all(_secret(environ.get(name)) == value for name, value in observed.get("env", {}).items())
+    return all(_variable(name, environ) == value for name, value in observed.get("env", {}).items())

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import forks, maps
+from .envreads import READS
 from .maptap import Ambient, OutputTap, Witness
 from .rewrite import rewrite
 
@@ -62,7 +63,12 @@ class FilesWitness(Witness):
         files = self._files
         with self.quiet():
             read = {path: _state(path) for path in files.read if path not in files.written}
-        return {"read": read, "absent": list(files.absent), "effects": sorted(files.effects)}
+        return {
+            "read": read,
+            "absent": list(files.absent),
+            "effects": sorted(files.effects),
+            "env": [*READS.names],
+        }
 
     def stands(self, seen: dict[str, Any]) -> bool:
         """Return whether every file is as it was."""
@@ -76,6 +82,7 @@ class FilesWitness(Witness):
         files.read.update(dict.fromkeys(seen.get("read", ())))
         files.absent.update(dict.fromkeys(seen.get("absent", ())))
         files.effects.update(seen.get("effects", ()))
+        READS.tell(seen.get("env", ()))
         if seen.get("drawn"):
             files.effects.add("unseeded")
 

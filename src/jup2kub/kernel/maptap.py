@@ -10,6 +10,8 @@ import sys
 import tempfile
 from typing import Any
 
+from .envreads import READS
+
 
 class OutputTap:
     """Diverts the output of a child process: Python streams in order, then what was written to descriptors 1 and 2.
@@ -105,8 +107,10 @@ class Ambient:
 
     def take(self) -> dict[str, Any]:
         """Return the state of everything watched, by name."""
+        with READS.deaf():
+            environment = dict(os.environ)
         found: dict[str, Any] = {
-            "the environment": dict(os.environ),
+            "the environment": environment,
             "the working folder": os.getcwd(),
             "sys.path": list(sys.path),
         }

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from . import ambient, forks, lifting, modules, prints
+from .envreads import READS
 from .files import Files
 
 SHARE = 0.025
@@ -130,6 +131,7 @@ class Observer:
             if self._peak:
                 _reset_peak()
         self.files.begin(request.get("project") or os.getcwd(), request.get("undo"))
+        READS.begin()
         self._cpu, self._start = _cpu(), time.perf_counter()
         self._looking = self._start - entered
 
@@ -138,6 +140,7 @@ class Observer:
         ended = time.perf_counter()
         seconds, cpu = ended - self._start, _cpu() - self._cpu
         self.files.end()
+        env_read = READS.end()
         bound = self._bound(namespace)
         facts: dict[str, Any] = {
             "bound": sorted(bound),
@@ -154,6 +157,7 @@ class Observer:
         mutated, same = self._compare(namespace, bound)
         facts["mutated"], facts["unchanged"] = sorted(mutated), sorted(same)
         facts["aliases"] = self._aliases
+        facts["env_read"] = env_read
         facts["imports"] = sorted({m.partition(".")[0] for m in sys.modules.keys() - self._modules})
         self._add_files(facts)
         effects = set(self.files.effects)
