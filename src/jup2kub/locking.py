@@ -51,10 +51,10 @@ def source_digest(notebook: Notebook) -> str:
 
 
 def captured(path: Path, notebook: Notebook) -> Seen | None:
-    """Return what a capture of this very text has seen, from beside the notebook; None if there is none."""
+    """Return what a whole capture of this very text has seen, from beside the notebook; None if there is none."""
     try:
         document = json.loads((capture_folder(path) / REPORT).read_text(encoding="utf-8"))
-        if document["source"] != source_digest(notebook):
+        if document["source"] != source_digest(notebook) or document["stopped"] is not None:
             return None
         return from_json(Seen, document["seen"])
     except (OSError, ValueError, KeyError, TypeError):
