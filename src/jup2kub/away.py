@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,7 @@ from jup2kub.agent.files import FileImage, post_images, put_back
 from jup2kub.agent.session import Told
 from jup2kub.agent.world import THREAD_VARIABLES
 from jup2kub.compose import Compiled, Execution, Settings, compile_notebook, read_notebook
-from jup2kub.errors import EnvironmentProblem, UsageError
+from jup2kub.errors import EnvironmentProblem, Jup2KubError, UsageError
 from jup2kub.kit.canon import canonical, digest, from_json, to_json
 from jup2kub.model.job import Job
 from jup2kub.model.plan import Plan
@@ -89,23 +92,23 @@ def job_of(
 
 
 class Away:
-    """One run at a server. `store` is that server's."""
+    """One run at a server. `store` is that server's; `number`: of the parameter set, in a sweep."""
 
-    def __init__(self, link: Link, store: RemoteStore) -> None:
-        self.link, self.store = link, store
+    def __init__(self, link: Link, store: RemoteStore, number: int = 0) -> None:
+        self.link, self.store, self.number = link, store, number
 
     def submit(self, job: Job) -> str:
         """Send the job; return the id of its run. The same job twice is the same run."""
         document = canonical(to_json(job))
         self.store.put_blob(document)
-        where = {"sha256": digest(document), "bytes": len(document)}
+        where = {"sha256": digest(document), "bytes": len(document), "set": self.number}
         return str(self.link.ask("/v1/job", where)["run"])
 
     def follow(self, tell: Callable[[Told], None]) -> bool:
         """Tell what happens until the run has ended; return whether its main line came to an end."""
         last = 0
         while True:
-            found = self.link.ask("/v1/events", {"after": last, "wait": WAIT}, wait=WAIT)
+            found = self.link.ask("/v1/events", {"after": last, "wait": WAIT, "set": self.number}, wait=WAIT)
             last = found["last"]
             for event in found["events"]:
                 tell(told(event))
@@ -114,7 +117,7 @@ class Away:
 
     def result(self) -> Mapping[str, Any]:
         """Return the record of the main line. Raises EnvironmentProblem (J2K406) where there is none."""
-        found = self.link.ask("/v1/result", {})
+        found = self.link.ask("/v1/result", {"set": self.number})
         if found["record"] is None:
             raise EnvironmentProblem(
                 "J2K406",
@@ -175,3 +178,56 @@ def gather(
         values=whole["collected"],
         validation_seconds=whole["validation_seconds"],
     )
+
+
+@dataclass(frozen=True)
+class Sent:
+    """One parameter set, on its way."""
+
+    number: int
+    settings: Settings
+    compiled: Compiled
+    run: str
+
+
+def send_all(
+    settings: Settings, sets: Sequence[Mapping[str, Any]], collect: Sequence[str], away: Away, name: str
+) -> list[Sent]:
+    """Compile the notebook for every parameter set and send the jobs to one server; the project's files travel once."""
+    project = settings.notebook.resolve().parent
+    files = post_images(project, project_files(project), away.store)
+    sent = []
+    for number, parameters in enumerate(sets):
+        mine = replace(settings, parameters=parameters, collect=tuple(collect))
+        compiled = compile_notebook(read_notebook(mine), mine, away.store)
+        job = replace(job_of(mine, name, compiled, files), shared=len(sets) > 1)
+        run = Away(away.link, away.store, number).submit(job)
+        sent.append(Sent(number, mine, compiled, run))
+    return sent
+
+
+def sweep(
+    sent: Sequence[Sent],
+    away: Away,
+    tell: Callable[[int, Told], None],
+    finished: Callable[[Sent, Execution | Jup2KubError, float], None],
+    folder: Path,
+) -> None:
+    """Follow all parameter sets until they have ended; `finished` is given each one's execution, and its seconds."""
+    lock = threading.Lock()
+    began = time.monotonic()
+
+    def one(mine: Sent) -> None:
+        here = Away(away.link, away.store, mine.number)
+        done: Execution | Jup2KubError
+        try:
+            here.follow(lambda told: tell(mine.number, told))
+            with lock:
+                done = gather(here, mine.settings, mine.compiled, mine.run, began, folder)
+        except Jup2KubError as problem:
+            done = problem
+        with lock:
+            finished(mine, done, time.monotonic() - began)
+
+    with ThreadPoolExecutor(len(sent)) as pool:
+        list(pool.map(one, sent))

@@ -23,30 +23,37 @@ TOKEN = "secret"
 
 
 @contextlib.contextmanager
-def agent(url: str, folder: Path, number: int, cpu: float = 1.0) -> Iterator[Agent]:
+def agent(url: str, folder: Path, number: int, cpu: float = 1.0) -> Iterator[None]:
     """One agent at work."""
     transport, stop = Direct(url), threading.Event()
     link = Link(transport, TOKEN, patience=20.0, stop=stop)
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
     mine = folder / f"pod-{number}"
-    made = Agent(link, Capacity(f"pod-{number}.0", cpu=cpu), mine / "cache", environ, mine / "project")
-    thread = threading.Thread(target=lambda: asyncio.run(made.run()))
+
+    def work() -> None:
+        life, more = 0, True
+        while more:
+            life += 1
+            offer = Capacity(f"pod-{number}.{life}", cpu=cpu, about={"pod": f"pod-{number}"})
+            more = asyncio.run(Agent(link, offer, mine / "cache", environ, mine / "project").run())
+
+    thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield made
+        yield
     finally:
         stop.set()
         thread.join(30)
         transport.close()
 
 
-def run(settings: Settings, folder: Path, agents: int = 2, config: Config | None = None) -> Execution:
-    """Run a notebook by a server and agents; everything of theirs lies in `folder`, but the store."""
-    assert settings.store is not None
+@contextlib.contextmanager
+def lab(store: Path, folder: Path, agents: int = 2, config: Config | None = None) -> Iterator[Away]:
+    """Give the line to a server with agents; everything of theirs lies in `folder`, but the store."""
     folder.mkdir()
     with contextlib.ExitStack() as stack:
-        store = stack.enter_context(FileStore(settings.store, durable=False))
-        hall = Hall(store, TOKEN, "run", config)
+        kept = stack.enter_context(FileStore(store, durable=False))
+        hall = Hall(kept, TOKEN, "run", config)
         server = Server(hall.site).begin()
         stack.callback(server.close)
         stop = threading.Event()
@@ -59,5 +66,11 @@ def run(settings: Settings, folder: Path, agents: int = 2, config: Config | None
         link = Link(transport, TOKEN, patience=20.0)
         for number in range(agents):
             stack.enter_context(agent(server.url, folder, number))
-        away = Away(link, RemoteStore(link, folder / "here"))
+        yield Away(link, RemoteStore(link, folder / "here"))
+
+
+def run(settings: Settings, folder: Path, agents: int = 2) -> Execution:
+    """Run a notebook by a server and agents."""
+    assert settings.store is not None
+    with lab(settings.store, folder, agents) as away:
         return execute(settings, lambda told: None, away, "run", folder)

@@ -49,4 +49,6 @@ class Job:
     redo: FrozenSet[int] = frozenset()
     skip: FrozenSet[int] = frozenset()
     collect: Tuple[str, ...] = ()
+    shared: bool = False
+    """Other sets of a sweep may compute the same: wait for whoever is first."""
     version: int = JOB_VERSION

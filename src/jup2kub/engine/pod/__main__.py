@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from jup2kub.engine.pod.agent import Agent, Capacity
@@ -58,8 +59,13 @@ def main(arguments: list[str]) -> int:
         try:
             link = Link(Direct(wanted.server), token(os.environ), patience=wanted.patience, stop=stop)
             cache = wanted.cache or Path(folder)
-            agent = Agent(link, capacity(wanted, os.environ), cache, os.environ, wanted.project)
-            asyncio.run(_work(agent, stop))
+            offer, number, more = capacity(wanted, os.environ), 0, True
+            while more:
+                # Another parameter set is another project: nothing of the last one may stay.
+                number += 1
+                mine = replace(offer, worker=f"{offer.worker}-{number}")
+                agent = Agent(link, mine, cache, os.environ, wanted.project)
+                more = asyncio.run(_work(agent, stop))
         except asyncio.CancelledError:
             return 0
         except Jup2KubError as problem:
@@ -68,7 +74,7 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _work(agent: Agent, stop: threading.Event) -> None:
+async def _work(agent: Agent, stop: threading.Event) -> bool:
     running = asyncio.ensure_future(agent.run())
 
     def leave() -> None:
@@ -77,7 +83,7 @@ async def _work(agent: Agent, stop: threading.Event) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave)
-    await running
+    return await running
 
 
 if __name__ == "__main__":

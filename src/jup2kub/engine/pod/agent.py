@@ -70,6 +70,8 @@ class Agent:
         self.link, self.capacity, self.project = link, capacity, project
         self.store = RemoteStore(link, cache)
         self._environ = {k: v for k, v in environ.items() if not k.startswith(HIDDEN)}
+        self.bench: Bench | None = None
+        """What its tasks share; None = it has not joined."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
         self._lent: dict[str, int] = {}
         self._main: Main | None = None
@@ -85,11 +87,15 @@ class Agent:
 
     # -- from beginning to end -----------------------------------------------------------------------------------
 
-    async def run(self) -> None:
-        """Work until the run is over, the server says so, or there was nothing to do for long. Raises StoreProblem."""
+    async def run(self) -> bool:
+        """Work until the run is over, the server says so, or there was nothing to do for long.
+
+        Returns whether the server has other work, for which one must join again under another name. Raises StoreProblem.
+        """
+        more = False
         self._loop = asyncio.get_running_loop()
         joined = await asyncio.to_thread(self._join)
-        self.bench = await self._begin(joined)
+        self.bench = bench = await self._begin(joined)
         threads = [
             threading.Thread(target=act, name=act.__name__, daemon=True)
             for act in (self._beats, self._reports)
@@ -97,17 +103,18 @@ class Agent:
         for thread in threads:
             thread.start()
         ticks = asyncio.ensure_future(self._tick())
-        self.bench.kernels.warm()
+        bench.kernels.warm()
         try:
-            await self._listen()
+            sent_away = await self._listen()
         finally:
             ticks.cancel()
-            await self._stop()
+            await self._stop(bench)
             self._outbox.put(None)
             await asyncio.to_thread(threads[1].join, 30.0)
             self._left.set()
             with contextlib.suppress(StoreProblem):
-                await asyncio.to_thread(self._ask, "leave", {}, 5.0)
+                more = bool((await asyncio.to_thread(self._ask, "leave", {}, 5.0)).get("more"))
+        return more and sent_away
 
     def _ask(self, what: str, body: Mapping[str, Any], patience: float = -1.0, wait: float = 0.0) -> Any:
         mine = {**body, "worker": self.capacity.worker}
@@ -124,6 +131,7 @@ class Agent:
             "gpu": mine.gpu,
             "about": dict(mine.about),
             "running": running,
+            "run": self.bench.run if self.bench is not None else None,
         }
         while True:
             joined = self._ask("join", body)
@@ -144,11 +152,11 @@ class Agent:
         kernels = Kernels(self._start)
         return Bench(name, joined["run"], job, self.store, launch, workspace, desk, kernels)
 
-    async def _stop(self) -> None:
+    async def _stop(self, bench: Bench) -> None:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await self.bench.kernels.close()
+        await bench.kernels.close()
 
     async def _tick(self) -> None:
         while True:
@@ -166,7 +174,8 @@ class Agent:
 
     # -- letters -------------------------------------------------------------------------------------------------
 
-    async def _listen(self) -> None:
+    async def _listen(self) -> bool:
+        """Take letters until there will be none; return whether the server said so."""
         quiet = time.monotonic()
         while not self.link.stop.is_set():
             try:
@@ -184,12 +193,13 @@ class Agent:
                 if letter["number"] > self._acked:
                     self._acked = letter["number"]
                     if letter["do"] == "leave":
-                        return
+                        return True
                     self._take(letter)
             if self._running or found["letters"]:
                 quiet = time.monotonic()
             elif self.capacity.idle and time.monotonic() - quiet >= self.capacity.idle:
-                return
+                return False
+        return False
 
     async def _rejoin(self) -> None:
         """The server has started again and knows nothing of this agent: say who is here and what is under way."""
@@ -211,6 +221,7 @@ class Agent:
     async def _attempt(self, name: tuple[str, int], letter: Mapping[str, Any]) -> None:
         task, number = name
         self._say({"event": "started", "task": task, "attempt": number})
+        assert self.bench is not None
         try:
             if task == MAIN:
                 self._main = Main(self.bench, letter, lambda told: self._told(task, number, told))

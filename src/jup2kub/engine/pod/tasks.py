@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jup2kub.agent.kernel import Kernel, KernelDied
@@ -17,6 +17,7 @@ from jup2kub.agent.steps import Attempt, Done, Lost, Outcome
 from jup2kub.agent.world import world
 from jup2kub.engine import lives
 from jup2kub.engine.homes import Origin
+from jup2kub.engine.pod.flights import RemoteFlights
 from jup2kub.engine.pod.hands import Desk, RemoteHands, ended
 from jup2kub.engine.pod.kernels import Kernels
 from jup2kub.engine.pod.workspace import Workspace, made_folders
@@ -24,6 +25,7 @@ from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Interrupted, Jup2KubError
 from jup2kub.kit.canon import canonical, to_json
 from jup2kub.model.job import Job
+from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot
 from jup2kub.store.remote import RemoteStore
 
@@ -143,6 +145,7 @@ class Main:
         about = {"world": world(kernel, bench.launch, bench.job.modules)}
         session = bench.session(f"main-{self._epoch}", about["world"], self._tell)
         session.fence = self._fence
+        session.flights = RemoteFlights(bench.desk.ask) if bench.job.shared else None
         turns = itertools.count(self._epoch * TURNS + 1)
         attempt = int(self.letter["attempt"])
 
@@ -193,11 +196,16 @@ class Main:
         if death.death.memory and not self.letter.get("last_memory"):
             raise death
 
+    def _named(self, outcome: CellOutcome) -> CellOutcome:
+        """Return the outcome with the name of this agent, where it ran here."""
+        here = outcome.worker == "main" and not outcome.from_store
+        return replace(outcome, worker=self.bench.worker) if here else outcome
+
     def _commit(self, session: Session, stopped: int | None, problem: Jup2KubError | None) -> dict[str, Any]:
         """Put what came of the run into the main line's slot: outcomes, files, values."""
         bench, store = self.bench, self.bench.store
         whole = {
-            "outcomes": {str(i): to_json(o) for i, o in session.outcomes.items()},
+            "outcomes": {str(i): to_json(self._named(o)) for i, o in session.outcomes.items()},
             "plan": to_json(session.plan),
             "collected": session.collected,
             "validation_seconds": session.validation_seconds,

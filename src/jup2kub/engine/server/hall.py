@@ -10,6 +10,7 @@ from typing import Any
 
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.server.desk import Desk
+from jup2kub.engine.server.floor import Flights, Floor
 from jup2kub.engine.server.staff import Staff
 from jup2kub.engine.server.storeapi import StoreApi
 from jup2kub.engine.server.web import Site
@@ -25,7 +26,6 @@ LOOK = 5.0
 ROUTES = (
     "poll",
     "beat",
-    "leave",
     "report",
     "send",
     "withdraw",
@@ -43,55 +43,57 @@ class Hall:
     def __init__(self, store: Store, token: str, name: str = "", config: Config | None = None) -> None:
         self.store, self.name, self.config = store, name, config or Config()
         self.site = Site(StoreApi(store, self._committed), token, epoch=0)
-        self.desk: Desk | None = None
-        self.staff: Staff | None = None
+        self.floor = Floor()
+        self.staff = Staff(self.floor)
+        self.flights = Flights(self.floor)
         self.watchers: list[Callable[[Desk], None]] = []
         """Called with the desk as soon as there is one."""
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed: set[int] = set()
+        """Sets whose runs are closed in the store."""
         self._looked = 0.0
         self.site.routes["job"] = self._job
-        self.site.routes["join"] = self._join
+        self.site.routes["join"] = self.floor.join
+        self.site.routes["leave"] = self.floor.leave
+        self.site.routes["first"] = self.flights.first
+        self.site.routes["land"] = self.flights.land
         for route in ROUTES:
             self.site.routes[route] = self._to_desk(route)
         for route in STAFF:
             self.site.routes[route] = self._to_staff(route)
 
-    def _to_desk(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
-        def act(body: Mapping[str, Any]) -> Any:
-            if self.desk is None:
-                raise StoreProblem("J2K524", "the run server has no job yet", "send one, or wait for it")
-            return getattr(self.desk, route)(body)
+    @property
+    def desk(self) -> Desk | None:
+        """The desk of the notebook, or of the first set of a sweep; None = there is no job yet."""
+        return self.floor.desks.get(0)
 
-        return act
+    def _to_desk(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
+        return lambda body: getattr(self.floor.of(body), route)(body)
 
     def _to_staff(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         def act(body: Mapping[str, Any]) -> Any:
-            if self.staff is None:
+            if self.desk is None:
                 raise StoreProblem("J2K524", "the run server has no job yet", "send one, or wait for it")
             return getattr(self.staff, route)(body)
 
         return act
 
     def _committed(self, slot: Slot, record: Any) -> None:
-        if self.desk is not None:
-            self.desk.committed(slot, record)
-
-    def _join(self, body: Mapping[str, Any]) -> Any:
-        return {"job": None} if self.desk is None else self.desk.join(body)
+        for desk in list(self.floor.desks.values()):
+            desk.committed(slot, record)
 
     # -- the job -------------------------------------------------------------------------------------------------
 
     def _job(self, body: Mapping[str, Any]) -> Any:
-        """Take the job whose JSON is a blob of the store; the same one twice is the same run."""
-        where = BlobRef(str(body["sha256"]), int(body["bytes"]))
+        """Take the job, of one set of a sweep, whose JSON is a blob of the store; the same one twice is the same run."""
+        where, number = BlobRef(str(body["sha256"]), int(body["bytes"])), int(body.get("set", 0))
         with self._lock:
-            if self.desk is None:
-                self._open(where)
-            elif self.desk.where != where:
+            if number not in self.floor.desks:
+                self._open(where, number)
+            desk = self.floor.desks[number]
+            if desk.where != where:
                 raise StoreProblem("J2K525", "the run server has another job", "one server runs one notebook")
-            assert self.desk is not None
-            return {"run": self.desk.run}
+            return {"run": desk.run}
 
     def _read(self, where: BlobRef) -> Job:
         job = from_json(Job, json.loads(self.store.read_blob(where.sha256, where.bytes)))
@@ -101,7 +103,7 @@ class Hall:
             )
         return job
 
-    def _open(self, where: BlobRef) -> None:
+    def _open(self, where: BlobRef, number: int) -> None:
         job = self._read(where)
         key = RunKey(job.notebook, job.plan.source, job.parameters)
         run = self.store.open_run(key, fresh=job.fresh).id
@@ -109,14 +111,14 @@ class Hall:
         self.store.update_run(run, plan=BlobRef(self.store.put_blob(document), len(document)))
         slot = self.store.next_generation(Slot(run, STEP))
         blob = {"sha256": where.sha256, "bytes": where.bytes}
-        self.store.commit(slot, {"status": "job", "name": job.name, "blobs": [blob]})
-        self._begin(run, job, where)
+        self.store.commit(slot, {"status": "job", "name": job.name, "set": number, "blobs": [blob]})
+        self._begin(run, job, where, number)
 
     def resume(self) -> bool:
-        """Go on with the run of this name, if the store has one; return whether it has."""
+        """Go on with the run of this name (of a sweep: with all of them), if the store has it; return whether it has."""
         for info in self.store.runs():
             found = self.store.latest(info.id, STEP)
-            if found is None or found[1].get("name") != self.name:
+            if found is None or found[1].get("name") != self.name or found[1]["set"] in self.floor.desks:
                 continue
             if info.state in UNFINISHED:
                 held = self.store.open_run(info.key)
@@ -124,14 +126,13 @@ class Hall:
                     self.store.close_run(held.id, "interrupted")
                     raise StoreProblem("J2K512", f"another process holds run {info.id}", "end it first")
             else:
-                self._closed = True
+                self._closed.add(found[1]["set"])
             blob = found[1]["blobs"][0]
             where = BlobRef(blob["sha256"], blob["bytes"])
-            self._begin(info.id, self._read(where), where)
-            return True
-        return False
+            self._begin(info.id, self._read(where), where, found[1]["set"])
+        return bool(self.floor.desks)
 
-    def _begin(self, run: str, job: Job, where: BlobRef) -> None:
+    def _begin(self, run: str, job: Job, where: BlobRef, number: int) -> None:
         """Become the run's server: an earlier one that still lives answers no more."""
         while True:
             slot = self.store.next_generation(Slot(run, SERVER))
@@ -141,11 +142,12 @@ class Hall:
             if done.record is not None and done.record.get("status") == "cancelled":
                 slot = Slot(run, SERVER)
                 break
-        self.site.epoch = slot.generation + 1
+        # The sets of a sweep have servers in common, but not all were there when the first one was.
+        self.site.epoch = max(self.site.epoch, slot.generation + 1)
         desk = Desk(self.store, run, job, where, self.config)
-        self.staff = Staff(desk)
-        self.desk = desk
-        for watcher in self.watchers:
+        first = not self.floor.desks
+        self.floor.desks[number] = desk
+        for watcher in self.watchers if first else ():
             watcher(desk)
 
     # -- time ----------------------------------------------------------------------------------------------------
@@ -158,15 +160,17 @@ class Hall:
     def tick(self) -> float:
         """Do what time asks for; return the seconds until the next tick."""
         self.site.ticked = time.monotonic()
-        desk = self.desk
-        if desk is None:
-            return 0.2
-        pause = desk.tick()
-        if desk.ended is not None and not self._closed:
-            self._closed = True
-            self.store.close_run(desk.run, "done" if desk.ended else "failed")
-        if time.monotonic() - self._looked > LOOK:
+        desks = dict(self.floor.desks)
+        pause = min((desk.tick() for desk in desks.values()), default=0.2)
+        for number, desk in desks.items():
+            if desk.ended is not None and number not in self._closed:
+                self._closed.add(number)
+                self.store.close_run(desk.run, "done" if desk.ended else "failed")
+        if len(desks) > 1:
+            self.floor.balance()
+        if desks and time.monotonic() - self._looked > LOOK:
             self._looked = time.monotonic()
-            if self.store.next_generation(Slot(desk.run, SERVER)).generation > self.site.epoch:
+            run = next(iter(desks.values())).run
+            if self.store.next_generation(Slot(run, SERVER)).generation > self.site.epoch:
                 self.site.fenced.set()
         return pause
