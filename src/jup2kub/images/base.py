@@ -70,6 +70,8 @@ class Base:
     env: Mapping[str, str] = field(default_factory=dict)
     architecture: str = "amd64"
     completion: Completion = field(default_factory=Completion)
+    notes: tuple[str, ...] = ()
+    """What the user should know."""
 
     @property
     def glibc(self) -> tuple[int, int]:

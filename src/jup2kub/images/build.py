@@ -66,6 +66,8 @@ def from_record(record: Mapping[str, Any]) -> Built:
 def build(request: Request, maker: Maker) -> Built:
     """Build all images of a request. Raises EnvironmentProblem, UsageError."""
     base = open_base(request, maker)
+    if not base.python and request.strategy == "lock":
+        base = closure.bring(request, base, maker)
     rooted = ROOTS[request.strategy](request, base, maker)
     return assemble(request, rooted, maker)
 
@@ -114,8 +116,8 @@ def _registry_image(wanted: str, architecture: str, maker: Maker) -> pull.Pulled
 def _debian_for(request: Request, maker: Maker) -> debian.Debian:
     """Return Debian with the notebook's Python, or, where that is brought along, with a C library as new as here."""
     minor, libc = request.lock.python.minor, closure.glibc(request.lock)
-    own = request.strategy == "closure"
-    suite = debian.suite_as_new(libc, minor) if own else debian.suite_for(minor)
+    own = request.strategy == "closure" or minor not in debian.SUITES
+    suite = debian.suite_as_new(libc, minor) if own else debian.SUITES[minor]
     wanted = {*debian.PACKAGES, *(() if own else (f"python{minor}",))}
     if suite == request.release:
         # Of another release the names may mean something else.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jup2kub.errors import EnvironmentProblem
@@ -30,12 +31,7 @@ BIG = 4 << 20
 def root(request: Request, base: Base, maker: Maker) -> Rooted:
     """Return the base with this machine's environment in it. Raises EnvironmentProblem."""
     lock = request.lock
-    if base.glibc < (glibc(lock) or (0, 0)):
-        raise EnvironmentProblem(
-            "J2K619",
-            f"the base ({base.origin}) has an older C library than this machine, whose programs it cannot run",
-            "leave --base out, or name a newer one",
-        )
+    fits(base, lock)
     python = machine.interpreter(lock.python.executable)
     parts = _parts(lock, python)
     below = opened(base.ground, [p for paths in parts.values() for p in paths])
@@ -55,6 +51,39 @@ def root(request: Request, base: Base, maker: Maker) -> Rooted:
     env.pop("VIRTUAL_ENV")
     notes = (f"the image holds the interpreter and packages of this machine, below {python.prefix} as here",)
     return Rooted(tuple(layers), env, python.executable, base.architecture, base.packages, base.origin, notes)
+
+
+def bring(request: Request, base: Base, maker: Maker) -> Base:
+    """Return the base with this machine's interpreter in it, without any packages. Raises EnvironmentProblem."""
+    lock = request.lock
+    fits(base, lock)
+    python = machine.interpreter(os.path.realpath(lock.python.executable))
+    paths = machine.standard_library(python)
+    below = opened(base.ground, paths)
+    own, searched = Closure(base.libraries).of(paths)
+    layers = (
+        _layer(f"python {lock.python.version}", paths, below, lock, maker),
+        _libraries(own, searched, below, maker),
+    )
+    env = {"LD_LIBRARY_PATH": f"/{machine.LIBRARIES}"} if searched else {}
+    note = f"{base.origin} has no Python {lock.python.minor}: the image holds this machine's own"
+    return replace(
+        base,
+        layers=(*base.layers, *layers),
+        python=python.executable,
+        env={**base.env, **env},
+        notes=(*base.notes, note),
+    )
+
+
+def fits(base: Base, lock: Lock) -> None:
+    """Check that programs of this machine run on the base. Raises EnvironmentProblem (J2K619)."""
+    if base.glibc < (glibc(lock) or (0, 0)):
+        raise EnvironmentProblem(
+            "J2K619",
+            f"the base ({base.origin}) has an older C library than this machine, whose programs it cannot run",
+            "leave --base out, or name a newer one",
+        )
 
 
 def glibc(lock: Lock) -> tuple[int, int] | None:

@@ -49,18 +49,6 @@ class Debian:
     """Name, version and architecture of each, sorted."""
 
 
-def suite_for(python: str) -> str:
-    """Return the release that brings this version of Python. Raises EnvironmentProblem (J2K613)."""
-    if python not in SUITES:
-        raise EnvironmentProblem(
-            "J2K613",
-            f"no release of Debian that is known here has Python {python}, which the notebook runs on",
-            f"name a base that has it (--base docker.io/library/python:{python}-slim), or take this machine's own "
-            "(--strategy closure)",
-        )
-    return SUITES[python]
-
-
 def suite_as_new(glibc: tuple[int, int] | None, python: str) -> str:
     """Return the oldest release whose C library is as new as this machine's. Raises EnvironmentProblem (J2K613).
 

@@ -24,18 +24,12 @@ MOST = 30
 
 
 def root(request: Request, base: Base, maker: Maker) -> Rooted:
-    """Return the base with the lock's environment in it. Raises EnvironmentProblem."""
+    """Return the base, which has an interpreter, with the lock's environment in it. Raises EnvironmentProblem."""
     lock = request.lock
     home = spec.home(lock.python.minor)
     python = lock.python.executable
     under = base.ground
-    notes = []
-    if not base.python:
-        raise EnvironmentProblem(
-            "J2K615",
-            f"the base ({base.origin}) has no Python {lock.python.minor}, which the notebook runs on",
-            "name a base that has it with --base, or take the interpreter of this machine: --strategy closure",
-        )
+    notes = [*base.notes]
     layers = [
         *base.layers,
         maker.make(
