@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from jup2kub import ipynb, sweeps
+from jup2kub.cli.streams import result as result
+from jup2kub.cli.streams import say as say
 from jup2kub.compose import CAP, Settings, default_store
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.store.files import FileStore
@@ -161,16 +162,6 @@ def unwritable(path: Path, error: OSError) -> EnvironmentProblem:
         f"cannot write {path}: {error.strerror}",
         "name one in a folder that exists and may be written",
     )
-
-
-def say(text: str) -> None:
-    """Tell the story, on stderr."""
-    print(text, file=sys.stderr, flush=True)
-
-
-def result(text: str) -> None:
-    """Give the result, on stdout."""
-    print(text, flush=True)
 
 
 def duration(seconds: float) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import re
 import signal
 import sys
@@ -15,7 +14,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from jup2kub import __version__
-from jup2kub.cli import ahead
+from jup2kub.cli import ahead, streams
 from jup2kub.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, Jup2KubError, UsageError
 from jup2kub.kit.canon import nearest
 
@@ -97,12 +96,21 @@ def interrupt(number: int, frame: FrameType | None) -> None:
         handler(signal.SIGINT, frame)
 
 
+def stopped(alone: bool) -> int:
+    """Say that the run was interrupted; return the exit code. `alone`: this process ends here, whoever interrupts again."""
+    if alone:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    streams.say("interrupted; `jup2kub run` again continues where it stopped")
+    return EXIT_INTERRUPTED
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = next((w for w in words if w in VERBS), "")
     debug = "--debug" in words
     end_as_interrupted()
+    streams.mend()
     started = None
     try:
         started = ahead.begin(words) if verb == "run" else None
@@ -111,23 +119,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
-        print("interrupted; `jup2kub run` again continues where it stopped", file=sys.stderr)
-        return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return stopped(alone=argv is None)
+    except streams.NobodyReads:
         return 0
     except Jup2KubError as error:
         if debug:
             traceback.print_exc()
-        print(f"error: {error.code} {error.message}", file=sys.stderr)
+        streams.say(f"error: {error.code} {error.message}")
         if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
+            streams.say(f"hint: {error.hint}")
         return error.exit_code
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # wrapped by whatever was just being made
+            return stopped(alone=argv is None)
         if debug:
             traceback.print_exc()
-        print(f"error: J2K900 {type(error).__name__}: {error}", file=sys.stderr)
-        print("hint: this is a fault of jup2kub; `--debug` shows where. Please report it.", file=sys.stderr)
+        streams.say(f"error: J2K900 {type(error).__name__}: {error}")
+        streams.say("hint: this is a fault of jup2kub; `--debug` shows where. Please report it.")
         return EXIT_INTERNAL
     finally:
         if started is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 import time
@@ -75,11 +76,17 @@ class Progress:
 
     def _line(self, text: str) -> None:
         self._erase()
-        print(self.prefix + text, file=self.stream, flush=True)
+        self._write(f"{self.prefix}{text}\n")
+
+    def _write(self, text: str) -> None:
+        # A terminal that went away, or a full disk behind stderr, is no reason to end the run.
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.write(text)
+            self.stream.flush()
 
     def _erase(self) -> None:
         if self.drawn:
-            print(f"\x1b[{self.drawn}F\x1b[J", end="", file=self.stream)
+            self._write(f"\x1b[{self.drawn}F\x1b[J")
             self.drawn = 0
 
     def _redraw(self) -> None:
@@ -88,9 +95,7 @@ class Progress:
         self._erase()
         now = time.monotonic()
         lines = [self._text(cell, run, now) for cell, run in sorted(self.running.items())]
-        for line in lines:
-            print(line, file=self.stream)
-        self.stream.flush()
+        self._write("".join(f"{line}\n" for line in lines))
         self.drawn = len(lines)
 
     def _text(self, cell: int, run: Running, now: float) -> str:
@@ -114,7 +119,6 @@ class Progress:
             self._ticker.join()
         with self._lock:
             self._erase()
-            self.stream.flush()
 
     def _tick(self) -> None:
         while not self._over.wait(TICK):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
-from jup2kub.cli import common
+from jup2kub.cli import common, streams
 from jup2kub.cluster.deployer import connect
 from jup2kub.cluster.services import Unanswered, communicate_with_service, get_cluster_ip
 from jup2kub.errors import EXIT_ENVIRONMENT, EXIT_OK
@@ -46,7 +45,7 @@ def act(options: argparse.Namespace) -> int:
             told |= {"problem": wrong.reason, "hint": wrong.hint}
         common.result(json.dumps(told))
     elif wrong is None and answer is not None and not isinstance(answer, Unanswered):
-        sys.stdout.buffer.write(answer.body)
+        streams.give(answer.body)
         common.say(f"status {answer.status}")
     elif wrong is None:
         common.result(str(address))
