@@ -175,6 +175,10 @@ class Runs:
         found = (self.info(run) for run in self._names())
         return tuple(info for info in found if info is not None)
 
+    def count(self) -> int:
+        """Return how many there are, without looking into them."""
+        return sum((self._folder / run / META).is_file() for run in self._names())
+
     def info(self, run: str) -> RunInfo | None:
         """Return what is known of the run; None if nothing that can be trusted is."""
         folder = self._folder / run

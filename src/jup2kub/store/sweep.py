@@ -280,7 +280,7 @@ def usage(house: House, cap_bytes: int | None) -> Usage:
         blob_bytes=sum(blobs),
         record_bytes=sum(records.values()),
         temporary_bytes=temporary,
-        runs=len(house.runs.all()),
+        runs=house.runs.count(),
         memos=sum(1 for _ in house.memo.paths()),
         cap_bytes=cap_bytes,
     )
