@@ -62,10 +62,10 @@ def test_ordinary_operations_that_the_notebook_did_not_exercise_work(
     assert {name: why for name, why in told.items() if why != "ok" and name not in expected} == {}
 
 
-def test_the_entry_point_is_the_agent(node: Node, built: dict[str, Any]) -> None:
+def test_the_entry_point_starts_agents_and_servers(node: Node, built: dict[str, Any]) -> None:
     last = built["images"][-1]
-    said = node.run(last["reference"], *last["entrypoint"], "--help")
-    assert "--server" in said
+    for part in ("agent", "server"):
+        assert f"jup2kub-{part}" in node.run(last["reference"], *last["entrypoint"], part, "--help")
 
 
 def test_the_bill_of_materials_lists_wheels_and_packages_of_the_base(built: dict[str, Any]) -> None:

@@ -154,6 +154,7 @@ def assemble(request: Request, rooted: Rooted, maker: Maker) -> Built:
         own = _step(step, rooted, maker)
         command = Command(
             entrypoint=(rooted.interpreter, f"/{spec.AGENT}"),
+            arguments=("agent",),
             env=rooted.env,
             folder=f"/{bases.HOME}",
             labels=request.labels(bill, "" if step.id == MAIN else step.id),
