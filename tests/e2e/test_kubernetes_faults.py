@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from tests.e2e.drive import Cli, Started, notebook, outputs
 
 from jup2kub.cluster import Cluster
 
+REGISTRY = os.environ.get("J2K_REGISTRY", "10.89.0.1:5000")
 HEAD = "import time\nimport os\nfrom pathlib import Path\ndef work(seconds):\n    time.sleep(seconds)\n    return int(seconds) ** 2"
 TWO = (HEAD, "a = work(20)\na", "b = work(21)\nb", "print(a + b)")
 ANSWER = [[], ["400"], ["441"], ["841\n"]]
@@ -126,11 +128,19 @@ def test_a_cell_that_needs_more_memory_than_its_pod_has(lab: Lab) -> None:
 
 
 def test_an_image_that_does_not_exist(lab: Lab) -> None:
-    with lab.start(HEAD, image="localhost/j2k-no-such-image:1") as run:
+    with lab.start(HEAD, image=f"{REGISTRY}/j2k-no-such-image:1") as run:
         story = run.end(3)
     assert "J2K718" in story
     assert "the image cannot be pulled" in story
     assert "hint:" in story
+
+
+def test_a_registry_that_is_down_is_waited_for_and_told(lab: Lab) -> None:
+    with lab.start(HEAD, image="127.0.0.1:1/science:1") as run:
+        run.until(r"the image cannot be pulled: .*(refused|127.0.0.1)")
+        run.interrupt()
+        run.end(130)
+    assert lab.cluster.list("Deployment").items == ()
 
 
 def test_an_image_name_that_is_none(lab: Lab) -> None:

@@ -8,6 +8,8 @@ from jup2kub.errors import UsageError
 
 ONLY_THERE = [
     "image",
+    "registry",
+    "pull_registry",
     "storage",
     "parallelism",
     "service_account",
@@ -40,6 +42,18 @@ def options(parser: argparse.ArgumentParser) -> None:
 def wish_options(parser: argparse.ArgumentParser) -> None:
     """Add what is asked of the cluster."""
     parser.add_argument("--image", default="", metavar="REF", help="image with the notebook's packages")
+    parser.add_argument(
+        "--registry",
+        default="",
+        metavar="HOST/NAME",
+        help="without --image: where the notebook's own image is pushed",
+    )
+    parser.add_argument(
+        "--pull-registry",
+        default="",
+        metavar="HOST/NAME",
+        help="how nodes name that registry (default: as --registry)",
+    )
     parser.add_argument(
         "--storage",
         default="",

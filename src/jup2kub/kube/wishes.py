@@ -55,7 +55,8 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         raise UsageError(
             "J2K719",
             "no image was named",
-            "--image REF: any image with Python 3.9 or newer, ipykernel and the notebook's packages",
+            "--image REF: any image with Python 3.9 or newer, ipykernel and the notebook's packages; or --registry "
+            "HOST/NAME, and one is built and pushed there",
         )
     if wishes.parallelism < 1:
         raise UsageError("J2K719", "--parallelism is at least 1", "leave it out for 4")
