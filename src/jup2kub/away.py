@@ -5,6 +5,7 @@ What is sent is the job (plan, texts, terms) and the project's files; what comes
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import threading
@@ -24,6 +25,7 @@ from jup2kub.kit.canon import canonical, digest, from_json, to_json
 from jup2kub.model.job import Job
 from jup2kub.model.plan import Plan
 from jup2kub.model.run import CellOutcome
+from jup2kub.store import Store
 from jup2kub.store.link import Link
 from jup2kub.store.remote import RemoteStore
 
@@ -157,14 +159,25 @@ def gather(
     away: Away, settings: Settings, compiled: Compiled, run: str, began: float, folder: Path
 ) -> Execution:
     """Bring outcomes and files of a run that has ended. Raises the error that ended it, if one did."""
+    bring_files(away, settings, folder)
+    return outcomes_of(away, compiled, run, began)
+
+
+def bring_files(away: Away, settings: Settings, folder: Path) -> None:
+    """Put the files that a run has left into the project; `folder` keeps what they replace."""
     record = away.result()
-    blob = record["blobs"][0]
-    whole = json.loads(away.store.read_blob(blob["sha256"], blob["bytes"]))
-    outcomes = {int(i): from_json(CellOutcome, o) for i, o in whole["outcomes"].items()}
     project = settings.notebook.resolve().parent
     for name in record["folders"]:
         (project / name).mkdir(parents=True, exist_ok=True)
     put_back(project, record["files"], away.store, folder)
+
+
+def outcomes_of(away: Away, compiled: Compiled, run: str, began: float) -> Execution:
+    """Return what came of a run that has ended. Raises the error that ended it, if one did."""
+    record = away.result()
+    blob = record["blobs"][0]
+    whole = json.loads(away.store.read_blob(blob["sha256"], blob["bytes"]))
+    outcomes = {int(i): from_json(CellOutcome, o) for i, o in whole["outcomes"].items()}
     if record["problem"] is not None:
         problem = record["problem"]
         raise EnvironmentProblem(problem["code"], problem["message"], problem["hint"])
@@ -191,15 +204,23 @@ class Sent:
 
 
 def send_all(
-    settings: Settings, sets: Sequence[Mapping[str, Any]], collect: Sequence[str], away: Away, name: str
+    settings: Settings,
+    sets: Sequence[Mapping[str, Any]],
+    collect: Sequence[str],
+    away: Away,
+    name: str,
+    store: Store,
 ) -> list[Sent]:
-    """Compile the notebook for every parameter set and send the jobs to one server; the project's files travel once."""
+    """Compile the notebook for every parameter set and send the jobs to one server; the project's files travel once.
+
+    `store`: which holds what was learned of the cells.
+    """
     project = settings.notebook.resolve().parent
     files = post_images(project, project_files(project), away.store)
     sent = []
     for number, parameters in enumerate(sets):
         mine = replace(settings, parameters=parameters, collect=tuple(collect))
-        compiled = compile_notebook(read_notebook(mine), mine, away.store)
+        compiled = compile_notebook(read_notebook(mine), mine, store)
         job = replace(job_of(mine, name, compiled, files), shared=len(sets) > 1)
         run = Away(away.link, away.store, number).submit(job)
         sent.append(Sent(number, mine, compiled, run))
@@ -213,7 +234,10 @@ def sweep(
     finished: Callable[[Sent, Execution | Jup2KubError, float], None],
     folder: Path,
 ) -> None:
-    """Follow all parameter sets until they have ended; `finished` is given each one's execution, and its seconds."""
+    """Follow all parameter sets until they have ended; `finished` is given each one's execution, and its seconds.
+
+    Files come back at the end, set by set, as if the sets had run one after the other.
+    """
     lock = threading.Lock()
     began = time.monotonic()
 
@@ -223,7 +247,7 @@ def sweep(
         try:
             here.follow(lambda told: tell(mine.number, told))
             with lock:
-                done = gather(here, mine.settings, mine.compiled, mine.run, began, folder)
+                done = outcomes_of(here, mine.compiled, mine.run, began)
         except Jup2KubError as problem:
             done = problem
         with lock:
@@ -231,3 +255,6 @@ def sweep(
 
     with ThreadPoolExecutor(len(sent)) as pool:
         list(pool.map(one, sent))
+    for mine in sent:
+        with contextlib.suppress(EnvironmentProblem):
+            bring_files(Away(away.link, away.store, mine.number), mine.settings, folder)

@@ -29,7 +29,7 @@ def test_sets_share_what_does_not_depend_on_them(tmp_path: Path) -> None:
     found: dict[int, Execution] = {}
     with quick.lab(tmp_path / "store", tmp_path / "lab", agents=2) as line:
         sets = [{"alpha": n} for n in range(4)]
-        sent = away.send_all(wanted, sets, ["result"], line, "run")
+        sent = away.send_all(wanted, sets, ["result"], line, "run", line.store)
 
         def finished(mine: away.Sent, done: object, seconds: float) -> None:
             assert isinstance(done, Execution), done

@@ -5,22 +5,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from jup2kub.agent.session import Told
+from jup2kub.away import Sent
 from jup2kub.cli import common
+from jup2kub.cli.build import Line
 from jup2kub.cli.progress import Progress
 from jup2kub.cluster import Cluster
 from jup2kub.cluster.deployer import connect
 from jup2kub.compose import Execution, Proof, Settings, default_store, open_store
 from jup2kub.errors import Interrupted, Jup2KubError, UsageError
-from jup2kub.kube import drive, runs
+from jup2kub.kube import drive, image, runs
 from jup2kub.kube.runs import Remembered
 from jup2kub.kube.wishes import Wishes, size
 from jup2kub.manifests.spec import RunSpec
 from jup2kub.proof import Runner
+from jup2kub.sweeping import Member
 
 
 def wishes(options: argparse.Namespace) -> Wishes:
@@ -48,7 +52,16 @@ def records() -> Path:
 
 def execute(options: argparse.Namespace, settings: Settings, target: Path) -> Execution:
     """Run the notebook as the options ask."""
-    return carry_out(wishes(options), settings, target)
+    return carry_out(with_image(options, settings), settings, target)
+
+
+def with_image(options: argparse.Namespace, settings: Settings) -> Wishes:
+    """Return what the options ask, with an image that is built and pushed first if none is named."""
+    asked = wishes(options)
+    if asked.image or not options.registry:
+        return asked
+    ready = image.build_and_push(settings, options.registry, options.pull_registry, common.say, Line())
+    return replace(asked, image=ready.reference, python=options.python or ready.python)
 
 
 def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
@@ -95,10 +108,36 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
     return done
 
 
+def sweep(
+    options: argparse.Namespace,
+    settings: Settings,
+    sets: Sequence[Mapping[str, Any]],
+    tell: Callable[[int, Told], None],
+    finished: Callable[[Member], None],
+) -> list[Member]:
+    """Run the notebook on the cluster once for every parameter set."""
+    asked = with_image(options, settings)
+    cluster = connect(asked.context, asked.namespace)
+    members: list[Member] = []
+
+    def ended(sent: Sent, done: Execution | Jup2KubError, seconds: float) -> None:
+        problem = done if isinstance(done, Jup2KubError) else None
+        execution = done if isinstance(done, Execution) else None
+        members.append(Member(sent.number, sets[sent.number], execution, seconds, problem))
+        finished(members[-1])
+
+    try:
+        with contextlib.closing(open_store(settings)) as store:
+            drive.sweep(asked, settings, sets, options.collect, cluster, store, tell, ended)
+    finally:
+        cluster.close()
+    return sorted(members, key=lambda m: m.number)
+
+
 @contextlib.contextmanager
 def runner(options: argparse.Namespace) -> Iterator[Runner]:
     """Give what runs a notebook on the cluster, once after the other, for `verify`."""
-    asked = wishes(options)
+    asked = with_image(options, common.settings(options))
     cluster = connect(asked.context, asked.namespace)
 
     def run(settings: Settings, tell: Callable[[Told], None], proof: Proof) -> Execution:

@@ -237,7 +237,11 @@ def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
 
     stories = [Progress(prefix=f"set {number}: ") for number in range(len(sets))]
     try:
-        done = sweeping.sweep(wanted, sets, options.collect, lambda n, told: stories[n](told), finished)
+        if options.on == "kubernetes":
+            module = importlib.import_module("jup2kub.cli.onkube")
+            done = module.sweep(options, wanted, sets, lambda n, told: stories[n](told), finished)
+        else:
+            done = sweeping.sweep(wanted, sets, options.collect, lambda n, told: stories[n](told), finished)
     finally:
         ordered = [rows[n] for n in sorted(rows)]
         common.save(folder / "sweep.csv", sweeps.table(ordered, options.collect))

@@ -7,9 +7,10 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from jup2kub import away, bundle
 from jup2kub.agent.files import post_images
@@ -20,11 +21,11 @@ from jup2kub.cluster.capacity import JobCapacity
 from jup2kub.cluster.deployer import DynamicPodDeployer
 from jup2kub.compose import Compiled, Execution, Proof, Settings, compile_notebook, imported, read_notebook
 from jup2kub.engine.server.steward import Steward
-from jup2kub.errors import UsageError
+from jup2kub.errors import Jup2KubError, UsageError
 from jup2kub.kube import preflight, runs
 from jup2kub.kube.line import line
 from jup2kub.kube.runs import Remembered
-from jup2kub.kube.wishes import Wishes, run_name, spec_of
+from jup2kub.kube.wishes import Wishes, run_name, spec_of, with_data
 from jup2kub.manifests import render, storage
 from jup2kub.manifests.objects import NOTEBOOK
 from jup2kub.manifests.spec import SERVER, RunSpec
@@ -55,7 +56,9 @@ def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Clu
     """Check everything that can be known beforehand, and return the run's spec. Raises Jup2KubError."""
     program = bundle.build()
     spec = spec_of(wishes, run_name(time.time()), settings.notebook, cluster.namespace, program)
+    spec = with_data(spec, compiled.notebook)
     preflight.check_version(cluster)
+    preflight.check_data(cluster, spec)
     spec, left = preflight.settle_rights(cluster, spec, note(tell))
     others = runs.of_notebook(cluster, spec.notebook)
     if others:
@@ -164,6 +167,30 @@ def execute(
     if not wishes.keep:
         clear(cluster, spec.run)
     return replace(done, files=left)
+
+
+def sweep(
+    wishes: Wishes,
+    settings: Settings,
+    sets: Sequence[Mapping[str, Any]],
+    collect: Sequence[str],
+    cluster: Cluster,
+    store: Store,
+    tell: Callable[[int, Told], None],
+    finished: Callable[[away.Sent, Execution | Jup2KubError, float], None],
+) -> None:
+    """Run the notebook once for every parameter set, at one run server; what sets have in common runs once."""
+    settings = replace(settings, fork=False, workers=max(1, wishes.parallelism // len(sets)))
+    first = replace(settings, parameters=sets[0])
+    compiled = compile_notebook(read_notebook(first), first, store)
+    with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
+        spec = prepare(wishes, settings, compiled, cluster, lambda told: tell(0, told))
+        running = deploy(spec, cluster, lambda told: tell(0, told), Path(folder))
+        sent = away.send_all(settings, sets, collect, running.away, spec.run, store)
+        with hired(running):
+            away.sweep(sent, running.away, tell, finished, undo_folder(store, spec.run))
+    if not wishes.keep:
+        clear(cluster, spec.run)
 
 
 def settings_of(known: Remembered) -> Settings:

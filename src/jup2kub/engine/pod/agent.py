@@ -27,7 +27,7 @@ from jup2kub.engine.pod.settings import HIDDEN
 from jup2kub.engine.pod.tasks import Bench, Main, step
 from jup2kub.engine.pod.workspace import Workspace
 from jup2kub.engine.tasks import MAIN
-from jup2kub.errors import StoreProblem
+from jup2kub.errors import Jup2KubError, StoreProblem
 from jup2kub.kit.canon import from_json
 from jup2kub.model.job import Job
 from jup2kub.store.link import Link
@@ -237,9 +237,10 @@ class Agent:
         except asyncio.CancelledError:
             return
         except Exception as problem:
-            # Whatever it is, the server must learn that the attempt is over.
+            # Whatever it is, the server must learn that the attempt is over. A fault of this program seldom goes away.
+            cause = "died" if isinstance(problem, (Jup2KubError, OSError)) else "crashed"
             text = f"{type(problem).__name__}: {problem}"
-            outcome = {"kind": "lost", "cell": letter.get("cell"), "reason": text, "cause": "died"}
+            outcome = {"kind": "lost", "cell": letter.get("cell"), "reason": text, "cause": cause}
         finally:
             if task == MAIN:
                 self._main = None
