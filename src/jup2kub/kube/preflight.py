@@ -11,7 +11,7 @@ from typing import Any
 
 from jup2kub.cluster import Cluster, ClusterProblem, Conflict, Invalid, Missing, Obj, Right
 from jup2kub.cluster.deployer import DynamicPodDeployer
-from jup2kub.errors import EnvironmentProblem
+from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube.wishes import without_roles
 from jup2kub.manifests import workloads
 from jup2kub.manifests.objects import base_name
@@ -85,6 +85,23 @@ def check_version(cluster: Cluster) -> None:
             f"this cluster has Kubernetes {found[0]}.{found[1]}; {OLDEST[0]}.{OLDEST[1]} or newer is needed",
             "choose another --context",
         )
+
+
+def check_data(cluster: Cluster, spec: RunSpec) -> None:
+    """Refuse claims and secrets of the user's that are not there: pods would wait for them. Raises UsageError (J2K729)."""
+    named = [("PersistentVolumeClaim", volume.claim) for volume in spec.volumes]
+    named += [("Secret", name) for name in (*spec.secrets, *spec.pull_secrets)]
+    named += [("ServiceAccount", spec.account)] if spec.account else []
+    named += [("PersistentVolumeClaim", spec.claim)] if spec.claim else []
+    for kind, name in named:
+        try:
+            cluster.get(kind, name)
+        except Missing as error:
+            raise UsageError(
+                "J2K729",
+                f"namespace {cluster.namespace} has no {kind} {name}",
+                f"make it, or check the name; `kubectl get {kind.lower()}` lists those that are there",
+            ) from error
 
 
 def settle_rights(

@@ -9,7 +9,8 @@ from pathlib import Path
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import digest
 from jup2kub.manifests import storage
-from jup2kub.manifests.spec import PodClass, RunSpec, parse_quantity
+from jup2kub.manifests.spec import PodClass, RunSpec, Volume, parse_quantity
+from jup2kub.model.notebook import Notebook
 
 LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
 """Crockford's alphabet: no letter that is read for another."""
@@ -78,6 +79,26 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         queue=wishes.queue,
     )
     return storage.with_storage(spec, storage.parse(wishes.storage))
+
+
+def with_data(spec: RunSpec, notebook: Notebook) -> RunSpec:
+    """Return the spec with the claims and secrets that cells ask for (`#| volume: CLAIM:/path`, `#| secret: NAME`).
+
+    Raises UsageError for two claims at one path.
+    """
+    asked = [cell.options for cell in notebook.code]
+    places: dict[str, str] = {}
+    for text in (options.volume for options in asked if options.volume):
+        claim, _, path = text.partition(":")
+        if places.setdefault(path, claim) != claim:
+            raise UsageError(
+                "J2K719",
+                f"two claims are to be at {path}: {places[path]} and {claim}",
+                "give each a path of its own",
+            )
+    volumes = tuple(Volume(claim, path) for path, claim in sorted(places.items()))
+    names = tuple(sorted({options.secret for options in asked if options.secret}))
+    return replace(spec, volumes=volumes, secrets=names)
 
 
 def without_roles(spec: RunSpec) -> RunSpec:

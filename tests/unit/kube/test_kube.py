@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.contract.apiserver import echo
 
+from jup2kub import ipynb
 from jup2kub.cluster import Missing
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, problem
@@ -19,7 +20,7 @@ from jup2kub.kube.drive import clear
 from jup2kub.kube.line import ProxyTransport
 from jup2kub.kube.preflight import NEEDED, TO_GIVE
 from jup2kub.kube.runs import Remembered
-from jup2kub.kube.wishes import Wishes, run_name, size, spec_of
+from jup2kub.kube.wishes import Wishes, run_name, size, spec_of, with_data
 from jup2kub.manifests import render
 from jup2kub.manifests.objects import labels
 from jup2kub.manifests.spec import PROBE, RunSpec
@@ -170,6 +171,29 @@ def test_a_probe_looks_and_is_removed(cluster: MemoryCluster) -> None:
     thread.join()
     assert seen == preflight.Seen((3, 11, 2), ("torch",))
     assert cluster.list("Pod", f"app.kubernetes.io/component={PROBE}").items == ()
+
+
+def test_claims_and_secrets_of_cells_must_be_there(cluster: MemoryCluster) -> None:
+    source = "#| volume: images:/data\n#| secret: database\nx = 1"
+    cells = [
+        {
+            "cell_type": "code",
+            "id": "a",
+            "source": source,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+    ]
+    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    asked = with_data(spec(), ipynb.read(json.dumps(document).encode(), "nb.ipynb"))
+    assert [(v.claim, v.path) for v in asked.volumes] == [("images", "/data")]
+    assert asked.secrets == ("database",)
+    with pytest.raises(UsageError, match="no PersistentVolumeClaim images"):
+        preflight.check_data(cluster, asked)
+    for kind, name in (("PersistentVolumeClaim", "images"), ("Secret", "database")):
+        cluster.create({"apiVersion": "v1", "kind": kind, "metadata": {"name": name}})
+    preflight.check_data(cluster, asked)
 
 
 # -- what is remembered, and what the cluster knows ------------------------------------------------------------------
