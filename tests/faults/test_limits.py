@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from jup2kub.store.files import FileStore
+
 from .lab import Lab
 
 pytestmark = [pytest.mark.kernel, pytest.mark.timeout(240)]
@@ -73,3 +75,21 @@ def test_cell_that_kills_its_kernel_ends_the_notebook(lab: Lab) -> None:
     assert "cell 1" in done.err
     assert lab.text(1) == "begun\n"
     assert len(lab.executions("b")) == 2
+
+
+def test_a_copy_of_the_kernel_counts_only_the_memory_it_adds(lab: Lab) -> None:
+    lab.write(
+        "import probe, numpy as np\nlarge = np.ones(40_000_000)",
+        "a = probe.at('a')\nsmall = np.ones(5_000_000)\ntotal = float(large.sum() + small.sum())",
+        "b = probe.at('b')",
+        "print(total, a, b)",
+    )
+    assert lab.run().code == 0
+    found = FileStore(lab.store)
+    try:
+        facts = next(f for f in found.profile().values() if "small" in f.bound)
+    finally:
+        found.close()
+    assert facts.peak_bytes > 320_000_000
+    assert facts.grown_bytes is not None
+    assert 35_000_000 < facts.grown_bytes < 200_000_000

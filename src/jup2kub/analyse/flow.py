@@ -53,10 +53,12 @@ def analyse(
         if key in facts_of:
             flow = observed.apply(world, flow, record, facts_of[key])
         cells[cell.index] = flow
-        joins += [(cell.index, frozenset(n for n in g if n[0] not in "!~")) for g in record.joins]
+        # A name bound again to the object that it has (`a = a if ok else []`) leaves the cell with all that share it.
+        shared = [world.sharing.of(n) for n in sorted(record.assigned) if n[0] != "@"]
+        joins += [(cell.index, frozenset(n for n in g if n[0] not in "!~")) for g in [*record.joins, *shared]]
         if record.unresolved and not flow.barrier:
             on_all[cell.index] = min(record.unresolved)
-    _regroup(cells, joins, {c.index for c in notebook.code if _compares_identity(c.python)})
+    _regroup(cells, joins, _comparing(notebook, cells))
     _outputs(cells)
     _settings(world, cells)
     return FlowGraph(cells, edges(cells, on_all))
@@ -188,6 +190,13 @@ def _packages(world: World, record: Record) -> None:
     record.reads.add("@lib:builtins")
     if record.file_reads or record.file_writes:
         record.reads.add("@cwd")
+
+
+def _comparing(notebook: Notebook, cells: Mapping[int, CellFlow]) -> set[int]:
+    """Return the cells that ask if two names are one object, or may call a function that does."""
+    own = {c.index for c in notebook.code if _compares_identity(c.python)}
+    asking = frozenset().union(*(cells[i].definitions for i in own))
+    return own | {i for i, cell in cells.items() if cell.reads & asking}
 
 
 def _compares_identity(text: str | None) -> bool:

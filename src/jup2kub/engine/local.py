@@ -101,12 +101,17 @@ class LocalHands:
                 after=frozenset({i}),
                 timeout=0.0,
                 priority=-float(i),
+                memory=self._memory(cell, state.tasks[owner.get(i, MAIN)].memory),
             )
-            for i in session.cells
+            for i, cell in session.cells.items()
         }
         self.state: State = replace(state, tasks={MAIN: state.tasks[MAIN], **steps})
         self.apply(ev.WorkerJoined(HERE, cpu=float(session.terms.workers), memory=memory.available()))
         self._prepare()
+
+    def _memory(self, cell: CellPlan, whole: int) -> int:
+        """Return the bytes that must be free for a step: a fork shares with the main kernel what it does not change."""
+        return cell.growth if self.fork and cell.growth is not None else whole
 
     # -- the fold ------------------------------------------------------------------------------------------------
 
@@ -328,6 +333,7 @@ class LocalHands:
         """Return a fresh kernel that has loaded and replayed what the cell reads."""
         session = self.session
         kernel = await self._reserve.take()
+        self._prepare()
         try:
             ops = recipe([cell.index], session.needs, session.available, session.refers)
             whole = (

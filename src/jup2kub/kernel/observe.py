@@ -130,6 +130,7 @@ class Observer:
             self._sticky = _running()
             if self._peak:
                 _reset_peak()
+            self._held = _peak()
         self.files.begin(request.get("project") or os.getcwd(), request.get("undo"))
         READS.begin()
         self._cpu, self._start = _cpu(), time.perf_counter()
@@ -150,6 +151,8 @@ class Observer:
             "peak_bytes": _peak(),
             "raised": raised,
         }
+        if self._peak and not self._silent:
+            facts["grown_bytes"] = max(0, facts["peak_bytes"] - self._held)
         self._names = {}
         if self._silent:
             self.seeds.look()

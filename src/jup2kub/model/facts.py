@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import FrozenSet, Mapping, Tuple
+from typing import FrozenSet, Mapping, Optional, Tuple
 
 Names = FrozenSet[str]
 
@@ -34,6 +34,9 @@ class Facts:
     validation_seconds: float = 0.0
     """Spent before and after the cell on taking down what it changes; no part of `seconds`."""
     peak_bytes: int = 0
+    grown_bytes: Optional[int] = None
+    """By how much the memory of its kernel grew at most while it ran: what a copy of a kernel, which shares the rest
+    with the original, needs for it; None = not measured."""
     sizes: Mapping[str, int] = field(default_factory=dict)
     """Bytes of what the cell made, per name, as saved."""
     save_seconds: float = 0.0

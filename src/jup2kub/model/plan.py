@@ -85,6 +85,9 @@ class CellPlan:
     retries: Optional[int] = None
     cpu: Optional[float] = None
     memory: Optional[int] = None
+    """Bytes that its kernel needs in all, by the user's word or as measured; None = not known."""
+    growth: Optional[int] = None
+    """Bytes that a copy of a kernel needs for it, which shares the rest with the original; None = as `memory`."""
     gpu: Optional[int] = None
     cache: Optional[bool] = None
     secret: bool = False

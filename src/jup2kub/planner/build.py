@@ -259,6 +259,7 @@ def _cell(
         retries=options.retries,
         cpu=options.cpu,
         memory=options.memory or (estimate.peak_bytes or None),
+        growth=facts.facts[index].grown_bytes if index in facts.facts and not options.memory else None,
         gpu=options.gpu,
         cache=options.cache,
         secret=options.secret is not None or bool(ASKS_PASSWORD.search(cell.source)),

@@ -374,3 +374,12 @@ def test_a_thousand_cells_are_planned_in_half_a_second(shape: str) -> None:
 
     book, graph = notebook(*(at(i) for i in range(1000)))
     assert min(_seconds(book, graph) for _ in range(3)) < 0.5
+
+
+def test_what_a_copy_of_a_kernel_adds_is_known_apart_from_what_it_shares() -> None:
+    known = Facts(seconds=3.0, peak_bytes=900 * MB, grown_bytes=100 * MB)
+    flows = (heavy("", "a"), heavy("", "b"))
+    found = planned(*flows, profile={"k": known}, keys={0: "k"})
+    assert (found.cells[0].memory, found.cells[0].growth) == (900 * MB, 100 * MB)
+    stated = planned(*flows, profile={"k": known}, keys={0: "k"}, options={0: Options(memory=7 * MB)})
+    assert (stated.cells[0].memory, stated.cells[0].growth) == (7 * MB, None)
