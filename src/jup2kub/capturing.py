@@ -203,7 +203,7 @@ def _packs(
         path = folder / f"{part.name}.ipynb"
         path.write_bytes(ipynb.write(_part(notebook, part, wanted)))
         program = Program(
-            part.name, (python, str(runner), str(source), str(path)), settings.notebook.resolve().parent,
+            f"part-{part.name}", (python, str(runner), str(source), str(path)), settings.notebook.resolve().parent,
             (runner, source, path, *software),
         )  # fmt: skip
         target = folder / f"{part.name}.rpz"

@@ -36,7 +36,7 @@ class Program:
     """What one pack runs."""
 
     name: str
-    """Of the run, in letters, digits and dashes."""
+    """Of the run, in letters, digits and dashes; ReproZip refuses one of digits alone."""
     argv: tuple[str, ...]
     folder: Path
     """Where it runs."""
@@ -139,7 +139,7 @@ def pack(scratch: Path, program: Program, target: Path, without: Sequence[str] =
 
     `without`: absolute paths to leave out. Needs `configuration` before. Raises EnvironmentProblem J2K655.
     """
-    folder = scratch / f"part-{program.name}"
+    folder = scratch / program.name
     told = {
         "id": program.name,
         "argv": program.argv,
