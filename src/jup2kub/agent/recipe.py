@@ -65,13 +65,13 @@ def needs(plan: Plan) -> PlanNeeds:
     return result
 
 
-def read_later(wanted: Needs) -> dict[int, set[str]]:
-    """Return, for each cell, the names whose versions later cells read."""
+def read_later(wanted: Needs, cells: Iterable[int]) -> dict[int, frozenset[str]]:
+    """Return, for each of the cells, the names whose versions later cells read."""
     later: dict[int, set[str]] = {}
     for pairs in wanted.values():
         for source, name in pairs:
             later.setdefault(source, set()).add(name)
-    return later
+    return {cell: frozenset(later.get(cell, ())) for cell in cells}
 
 
 def shippable(name: str) -> bool:

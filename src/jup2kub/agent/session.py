@@ -14,6 +14,7 @@ from typing import Any, Callable
 
 from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.flights import Flights
+from jup2kub.agent.inputs import Inputs
 from jup2kub.agent.judge import Mispredicted, beyond, moved_by_imports
 from jup2kub.agent.kernel import CellResult
 from jup2kub.agent.keys import Keys, with_environment
@@ -110,6 +111,7 @@ class Session:
         """Returns the files found changed after a cell, where it runs alone in a folder of its own."""
         self.look_again: Callable[[], Plan] | None = None
         """Plans once more with all that was learned; None = nobody can, and this plan is all that is known."""
+        self.inputs = Inputs()
         self.untrusted: set[int] = set()
         """Cells whose earlier commits in this run rest on a broken assumption."""
         self.use(plan, profile_keys)
@@ -122,8 +124,7 @@ class Session:
         self.step_of = {i: s.id for s in plan.steps if s.kind == "cells" for i in s.cells}
         self.needs: Needs = needs(plan)
         self.keys = Keys(plan, with_environment(self.sources, self.terms.environ), self.world, self.met)
-        later = read_later(self.needs)
-        self.read_later: dict[int, frozenset[str]] = {i: frozenset(later.get(i, ())) for i in self.cells}
+        self.read_later: dict[int, frozenset[str]] = read_later(self.needs, self.cells)
 
     def slot(self, cell: int) -> Slot:
         """Return the first place of the cell's commit in this run."""
@@ -158,6 +159,7 @@ class Session:
 
     def leave(self, state: str) -> None:
         """The process is through with the run: note how its files are, and put them back if it was a rehearsal."""
+        self.inputs.report(self.terms.project, self.facts.values(), self.room.say)
         if self.terms.digests:
             names = {n for facts in self.facts.values() for n in facts.files_written}
             self.left_files = {n: file_digest(self.terms.project / n) for n in sorted(names)}
@@ -324,6 +326,7 @@ class Session:
 
     def executed(self, cell: CellPlan, facts: Facts, token: str, observed: Mapping[str, Any]) -> None:
         """Let the keys of later cells depend on what this execution met."""
+        self.inputs.met(cell.index, observed)
         self.keys.executed(cell.index, met(observed, None if self.repeats(cell, facts) else token))
 
     def observe(self, facts: Facts) -> Mapping[str, Any]:

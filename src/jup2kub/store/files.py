@@ -367,7 +367,14 @@ def _check_format(disk: Disk, marker: Path, device: int) -> None:
 
 
 def _key(path: Path) -> Key:
-    mode = stat.S_IMODE(path.stat().st_mode)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except FileNotFoundError as gone:
+        raise StoreProblem(
+            "J2K506",
+            f"the store's key {path} is gone, and without it nothing there can be trusted",
+            "put it back, or remove the store folder, or name another with --store DIR",
+        ) from gone
     if mode & 0o077:
         raise StoreProblem(
             "J2K506",
