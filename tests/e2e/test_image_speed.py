@@ -18,7 +18,7 @@ FROM localhost/j2k-bench-base:1
 USER root
 COPY wheels /wheels
 COPY requirements.txt /requirements.txt
-RUN python3.11 /wheels/{pip}/pip install --no-index --find-links /wheels --break-system-packages \
+RUN PIP_FIND_LINKS=/wheels python3.11 /wheels/{pip}/pip install --no-index --break-system-packages \
     --target /usr/local/lib/python3.11/dist-packages -r /requirements.txt
 COPY step.json /app/step.json
 ENTRYPOINT ["python3.11"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -125,7 +126,8 @@ def test_dockerfiles_name_every_wheel_by_its_hash(tmp_path: Path) -> None:
     assert any(line.startswith("numpy==") for line in lines)
     done = subprocess.run(
         [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--require-hashes", "--no-deps",
-         "--ignore-installed", "--find-links", str(folder / "wheels"), "-r", str(folder / "requirements.txt")],
+         "--ignore-installed", "-r", str(folder / "requirements.txt")],
         capture_output=True, text=True, timeout=120, check=False,
+        env={**os.environ, "PIP_FIND_LINKS": str(folder / "wheels")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -23,8 +23,8 @@ FROM {base}
 COPY wheels /opt/j2k/wheels
 COPY requirements.txt /opt/j2k/requirements.txt
 RUN python3 -m venv --without-pip /opt/j2k/env \\
- && python3 -m pip --python /opt/j2k/env/bin/python install --no-cache-dir --no-index --no-deps --require-hashes \\
-        --find-links /opt/j2k/wheels -r /opt/j2k/requirements.txt \\
+ && PIP_FIND_LINKS=/opt/j2k/wheels python3 -m pip --python /opt/j2k/env/bin/python install --no-cache-dir --no-index \\
+        --no-deps --require-hashes -r /opt/j2k/requirements.txt \\
  && rm -r /opt/j2k/wheels \\
  && echo /opt/j2k/project > $(/opt/j2k/env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/jup2kub_project.pth
 {carried}COPY shared /opt/j2k
