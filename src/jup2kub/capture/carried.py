@@ -8,8 +8,9 @@ from pathlib import Path
 
 from jup2kub.capture import secrets
 from jup2kub.capture.declared import clean
-from jup2kub.capture.environment import Environment, Installed, Module
+from jup2kub.capture.environment import Installed, Module
 from jup2kub.capture.wheels import OWN_FILES, edited, file_sha256
+from jup2kub.errors import EnvironmentProblem
 from jup2kub.model.env import CONDA, EDITABLE, EDITED, INSTALLED, UNOWNED, VCS, Carried, CarriedFile
 
 SKIPPED = frozenset(
@@ -26,6 +27,10 @@ def kind_of(dist: Installed) -> tuple[str, str]:
     if dist.installer == "conda":
         return CONDA, f"conda installed {dist.name} {dist.version}"
     url = dist.direct_url or {}
+    if not dist.files and os.path.realpath(dist.site) in map(
+        os.path.dirname, map(os.path.realpath, dist.editable.values())
+    ):
+        return INSTALLED, "which files are its own is not recorded: those of its modules travel"
     if (url.get("dir_info") or {}).get("editable") or dist.editable:
         return EDITABLE, "installed in editable mode: its files are those of its source folder now"
     if url.get("vcs_info"):
@@ -39,19 +44,25 @@ def kind_of(dist: Installed) -> tuple[str, str]:
         more = f" and {len(differing) - SHOWN} more" if len(differing) > SHOWN else ""
         return EDITED, f"not what was installed: {', '.join(differing[:SHOWN])}{more} differ from its RECORD"
     if not dist.files:
-        return INSTALLED, "its files are not recorded, so that no wheel can be compared with it"
+        return INSTALLED, "its files are not recorded"
     return "", ""
 
 
 def carry(dist: Installed, kind: str, reason: str, values: Iterable[bytes] = ()) -> Carried:
     """Return the distribution as the files that it is. `values`: secrets that must not be in them.
 
-    Raises UsageError J2K680 if one of them holds a secret.
+    Raises UsageError J2K680 if one of them holds a secret, EnvironmentProblem J2K656 if it is not known which they are.
     """
     pairs = list(_editable_files(dist) if dist.editable else _recorded_files(dist))
     if dist.editable or not dist.files:
         pairs += _metadata(dist)
     files = _entries(pairs)
+    if not files:
+        raise EnvironmentProblem(
+            "J2K656",
+            f"which files {dist.name} {dist.version} consists of is not known ({dist.folder or dist.site})",
+            f"install it anew with pip: `pip install --force-reinstall {dist.name}=={dist.version}`",
+        )
     if kind in SCANNED:
         changed = set(edited(dist)) if kind == EDITED else None
         values = tuple(values)
@@ -113,10 +124,3 @@ def _tree(target: str, root: Path) -> Iterator[tuple[str, Path]]:
         for name in sorted(names):
             if not name.startswith(".") and not name.endswith((".pyc", ".pyo")):
                 yield (Path(target) / inner / name).as_posix(), Path(place, name)
-
-
-def is_strange(path: str, environment: Environment, folder: Path) -> bool:
-    """Whether a file is neither the standard library's nor the project's."""
-    real = os.path.realpath(path)
-    inside = real.startswith(os.path.realpath(environment.stdlib) + os.sep) and "site-packages" not in real
-    return not inside and not real.startswith(os.path.realpath(folder) + os.sep)

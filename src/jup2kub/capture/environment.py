@@ -44,7 +44,7 @@ class Installed:
     files: tuple[tuple[str, str | None, int | None], ...] = ()
     """RECORD: path relative to `site`, URL-safe base64 sha256 or None, size or None."""
     editable: Mapping[str, str] = field(default_factory=dict)
-    """Import name -> path outside, of an editable install."""
+    """Import name -> path, of an editable install, or where no list of files was made."""
 
     @cached_property
     def imports(self) -> tuple[str, ...]:

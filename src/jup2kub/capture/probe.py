@@ -90,12 +90,16 @@ def distribution(dist: Any) -> dict[str, Any]:
         for f in dist.files or ()
     ]
     folder = str(dist._path) if hasattr(dist, "_path") else ""
-    site = str(dist.locate_file(""))
+    site = os.path.abspath(str(dist.locate_file("")))
+    places = editable(site, files)
+    if not places and (not files or folder.endswith(".egg-info")):
+        # Older kinds of installation, Debian's among them, list sources or nothing; the modules' names they do tell.
+        places, files = by_name(site, text_of(dist, "top_level.txt").split()), []
     return {
         "name": meta["Name"],
         "version": dist.version,
         "folder": os.path.abspath(folder) if folder else "",
-        "site": os.path.abspath(site),
+        "site": site,
         "requires": list(dist.requires or ()),
         "extras": meta.get_all("Provides-Extra") or [],
         "licence": licence_of(meta),
@@ -107,7 +111,7 @@ def distribution(dist: Any) -> dict[str, Any]:
             if line.startswith("Tag:")
         ],
         "files": files,
-        "editable": editable(site, files),
+        "editable": places,
     }
 
 
@@ -123,6 +127,11 @@ def editable(site: str, files: list[Any]) -> dict[str, str]:
         elif name.startswith("__editable__") and name.endswith("_finder.py"):
             found.update(mapping_of(path))
     return found
+
+
+def by_name(site: str, names: list[str]) -> dict[str, str]:
+    """Return import name -> path of those modules that lie in a folder."""
+    return {name: path for name, path in modules_in(site).items() if name in names} if names else {}
 
 
 def lines_of(path: str) -> list[str]:

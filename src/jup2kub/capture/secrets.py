@@ -40,7 +40,7 @@ PLACES = (
 )  # fmt: skip
 NAMES = (
     ".netrc", "_netrc", ".git-credentials", ".pypirc", ".npmrc", ".yarnrc.yml", ".pgpass", ".my.cnf", ".mylogin.cnf",
-    ".boto", ".s3cfg", ".dockercfg", ".databrickscfg", ".vault-token", ".htpasswd", "*_history", ".env", ".env.*",
+    ".boto", ".s3cfg", ".dockercfg", ".databrickscfg", ".vault-token", ".htpasswd", ".*_history", ".env", ".env.*",
     ".envrc", "id_rsa", "id_dsa", "id_ecdsa", "id_ed25519", "*.p12", "*.pfx", "*.jks", "*.keystore", "*.kdbx", "*.ppk",
     "credentials", "credentials.json", "client_secret*.json", "service*account*.json", "kernel-*.json", "secrets.toml",
     "application_default_credentials.json", "kubeconfig", "*.key",
@@ -63,7 +63,7 @@ CONTENT = (
     ("a GitLab token", re.compile(rb"\bglpat-[\w-]{20,}")),
     ("a Slack token", re.compile(rb"\bxox[abeoprs]-[\w-]{10,}")),
     ("a Google API key", re.compile(rb"\bAIza[\w-]{35}")),
-    ("an API key", re.compile(rb"\b(?:sk|pk|rk)[-_](?:live|proj|ant|test|or)?[-_]?[A-Za-z0-9_-]{20,}")),
+    ("an API key", re.compile(rb"\b(?:sk|pk|rk)[-_](?=[\w-]*\d)(?=[\w-]*[A-Z])[\w-]{20,}")),
     ("a Hugging Face token", re.compile(rb"\bhf_[A-Za-z0-9]{30,}")),
     ("a package index token", re.compile(rb"\b(?:pypi-AgE[\w-]{20,}|npm_[A-Za-z0-9]{36})")),
     ("a signed token", re.compile(rb"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}")),
@@ -74,7 +74,9 @@ ASSIGNED = re.compile(
     rb"(?i)(?<![a-z])(?:[a-z_]*(?:passw(?:or)?d|passphrase|secret|api_?key|access_?key|auth_?token|access_?token)"
     rb"[a-z_]*|token)['\"]?\s*\]?\s*(?:=|:|\bor\b|,)\s*[rbuf]?['\"]([^'\"\s]{8,})['\"]"
 )
-PLACEHOLDER = re.compile(rb"(?i)xxx|example|change_?me|your[_-]|<.*>|\*\*\*|\.\.\.|placeholder|dummy|\{")
+PLACEHOLDER = re.compile(
+    rb"(?i)xxx|example|change_?me|your[_-]|<.*>|\*\*\*|\.\.\.|placeholder|dummy|\{|:(?:pass(?:word)?|secret)@"
+)
 LARGEST = 64 << 20
 """Bytes; of a larger file the first and last so many are looked at."""
 WAY_OUT = (
@@ -114,13 +116,19 @@ def denied(path: str) -> str:
 
 
 def known_values(environ: Mapping[str, str]) -> tuple[bytes, ...]:
-    """Return the values of variables that look secret: none of them may be found anywhere."""
+    """Return the values of variables that look secret: none of them may be found anywhere.
+
+    Not ordinary words and paths, which texts hold for other reasons.
+    """
     return tuple(
         sorted(
             {
                 value.encode("utf-8", "surrogateescape")
                 for name, value in environ.items()
-                if len(value) >= 8 and is_secret(name, value) and not os.path.exists(value)
+                if len(value) >= 8
+                and is_secret(name, value)
+                and not re.fullmatch(r"[A-Za-z_./:-]+", value)
+                and not os.path.exists(value)
             }
         )
     )

@@ -67,6 +67,8 @@ def test_found_in_text(text: str, kind: str) -> None:
         "url = 'https://user:{password}@host/x'",
         "for task-1234567890abcdefghij in x",
         "sklearn = 'risk-weighted-average-of-many'",
+        "pk_customer_account_number_id = 2",
+        "see https://user:password@host/ for the form",
     ],
 )
 def test_ordinary_text_is_not_taken_for_a_secret(text: str) -> None:

@@ -10,6 +10,7 @@ from capture_world import environment, install, wheel
 from jup2kub.capture import carried, pylock, vendoring, wheels
 from jup2kub.capture.closure import Closed, Need, Roots
 from jup2kub.capture.declared import wish
+from jup2kub.capture.environment import Installed
 from jup2kub.capture.resolve import Candidate, Unresolvable
 from jup2kub.capture.wheels import Vendor
 from jup2kub.capture.wishes import Weighed
@@ -143,6 +144,20 @@ def test_edited_files_are_flagged_and_carried_as_they_are(tmp_path: Path) -> Non
     entry = carried.carry(dist, kind, reason)
     assert [f.target for f in entry.files if "dist-info" not in f.target] == ["toolz/__init__.py"]
     assert entry.files[-1].sha256 == wheels.file_sha256(tmp_path / "toolz" / "__init__.py")
+
+
+def test_what_has_no_list_of_files_is_carried_by_its_modules_or_refused(tmp_path: Path) -> None:
+    site = tmp_path / "dist-packages"
+    install(site, "old", "1.0", {"old/__init__.py": "x = 1\n"})
+    dist = Installed(
+        "old", "1.0", str(site / "old-1.0.egg-info"), str(site), editable={"old": str(site / "old")}
+    )
+    kind, reason = carried.kind_of(dist)
+    assert kind == INSTALLED
+    assert [f.target for f in carried.carry(dist, kind, reason).files] == ["old/__init__.py"]
+    lost = replace(dist, editable={})
+    with pytest.raises(EnvironmentProblem, match="J2K656"):
+        carried.carry(lost, *carried.kind_of(lost))
 
 
 def test_a_secret_in_a_carried_file_is_refused(tmp_path: Path) -> None:
