@@ -23,6 +23,8 @@ PULL = ("ErrImagePull", "ImagePullBackOff", "RegistryUnavailable")
 NEVER = re.compile(
     r"not found|unauthorized|denied|forbidden|no such manifest|name unknown|manifest unknown", re.I
 )
+SCALING = ("TriggeredScaleUp", "NotTriggerScaleUp", "Nominated")
+"""Words of autoscalers in events of a pod."""
 TRANSIENT = re.compile(
     r"timeout|timed out|connection refused|no such host|temporar|too many requests|\b5\d\d\b|EOF", re.I
 )
@@ -79,26 +81,25 @@ def unschedulable(message: str, pod: Obj, events: Iterable[Obj] = ()) -> str:
     """Return in words what a pod waits for that no node gives it."""
     if not message:
         return "waiting for the scheduler"
-    counted = re.search(r"(\d+)/(\d+) nodes are available: (.*?)(?:\. preemption:|\.? ?$)", message, re.S)
-    scaling = [
-        e
-        for e in _newest(events)
-        if e.get("reason") in ("TriggeredScaleUp", "NotTriggerScaleUp", "Nominated")
-    ]
+    counted = re.match(r"\d+/(\d+) nodes are available: (.*)", message, re.S)
+    scaling = [e for e in _newest(events) if e.get("reason") in SCALING]
     more = f"; autoscaler: {scaling[0].get('message', '')}" if scaling else ""
     if not counted:
         return f"waiting for a node: {message}{more}"
-    total, parts = int(counted[2]), [p.strip(" .") for p in counted[3].split(", ")]
-    lacking = [re.fullmatch(r"(\d+) Insufficient (\S+)", part) for part in parts]
-    first = next((hit for hit in lacking if hit), None)
-    if first is None:
+    # What preemption could do comes after, and says the same again.
+    body = counted[2].split("preemption:")[0].replace("no new claims to deallocate", "")
+    total, parts = int(counted[1]), [p for p in (p.strip(" .,") for p in re.split(r", |\. ", body)) if p]
+    lacking = {p: hit for p in parts if (hit := re.fullmatch(r"(\d+) Insufficient (\S+)", p))}
+    if not lacking:
         return f"waiting for a node: {'; '.join(parts)} (of {total} nodes){more}"
-    resource = first[2]
+    # What most nodes lack is what to do something about; of two, the rarer kind, which has a domain in its name.
+    first = max(lacking, key=lambda p: (int(lacking[p][1]), "/" in lacking[p][2]))
+    without, resource = int(lacking[first][1]), lacking[first][2]
     asked = _requested(pod).get(resource, "")
-    without = int(first[1])
-    others = [p for p, hit in zip(parts, lacking) if hit is not first]
+    others = [p for p in parts if p != first]
     also = f"; {'; '.join(others)}" if others else ""
-    have = f"{total - without} of {total} nodes {'has' if total - without == 1 else 'have'} {'one' if asked == '1' else 'that much'} free"
+    verb, what = "has" if total - without == 1 else "have", "one" if asked == "1" else "that much"
+    have = f"{total - without} of {total} nodes {verb} {what} free"
     return f"waiting for {asked} {resource}".replace("  ", " ") + f" ({have}{also}){more}"
 
 

@@ -65,6 +65,15 @@ def test_memory_beside_a_taint() -> None:
     )
 
 
+def test_what_most_nodes_lack_is_named_in_the_words_of_later_schedulers() -> None:
+    text = (
+        "0/2 nodes are available: 1 Insufficient cpu, 2 Insufficient nvidia.com/gpu. no new claims to deallocate, "
+        "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling."
+    )
+    why = of_pod(pod(scheduled=False, asks={"nvidia.com/gpu": "1", "cpu": "500m"}, unschedulable=text))
+    assert why.text == "waiting for 1 nvidia.com/gpu (0 of 2 nodes have one free; 1 Insufficient cpu)"
+
+
 def test_another_reason_is_quoted() -> None:
     text = "0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector."
     why = of_pod(pod(scheduled=False, unschedulable=text))
