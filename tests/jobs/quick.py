@@ -12,7 +12,7 @@ from pathlib import Path
 from jup2kub.away import Away, execute
 from jup2kub.compose import Execution, Settings
 from jup2kub.engine.budgets import Config
-from jup2kub.engine.pod.agent import Agent, Capacity
+from jup2kub.engine.pod.agent import Capacity, serve
 from jup2kub.engine.server.hall import Hall
 from jup2kub.engine.server.web import Server
 from jup2kub.store.files import FileStore
@@ -30,12 +30,10 @@ def agent(url: str, folder: Path, number: int, cpu: float = 1.0) -> Iterator[Non
     environ = {**os.environ, "PYTHONHASHSEED": "0"}
     mine = folder / f"pod-{number}"
 
+    offer = Capacity(f"pod-{number}", cpu=cpu, about={"pod": f"pod-{number}"})
+
     def work() -> None:
-        life, more = 0, True
-        while more:
-            life += 1
-            offer = Capacity(f"pod-{number}.{life}", cpu=cpu, about={"pod": f"pod-{number}"})
-            more = asyncio.run(Agent(link, offer, mine / "cache", environ, mine / "project").run())
+        asyncio.run(serve(link, offer, mine / "cache", environ, mine / "project"))
 
     thread = threading.Thread(target=work)
     thread.start()

@@ -12,10 +12,9 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
-from jup2kub.engine.pod.agent import Agent, Capacity
+from jup2kub.engine.pod.agent import Capacity, serve
 from jup2kub.engine.pod.settings import cores, memory_limit, token
 from jup2kub.errors import Jup2KubError
 from jup2kub.store.link import Direct, Link
@@ -58,14 +57,7 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="jup2kub-agent-") as folder:
         try:
             link = Link(Direct(wanted.server), token(os.environ), patience=wanted.patience, stop=stop)
-            cache = wanted.cache or Path(folder)
-            offer, number, more = capacity(wanted, os.environ), 0, True
-            while more:
-                # Another parameter set is another project: nothing of the last one may stay.
-                number += 1
-                mine = replace(offer, worker=f"{offer.worker}-{number}")
-                agent = Agent(link, mine, cache, os.environ, wanted.project)
-                more = asyncio.run(_work(agent, stop))
+            asyncio.run(_work(wanted, link, wanted.cache or Path(folder), stop))
         except asyncio.CancelledError:
             return 0
         except Jup2KubError as problem:
@@ -74,8 +66,9 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-async def _work(agent: Agent, stop: threading.Event) -> bool:
-    running = asyncio.ensure_future(agent.run())
+async def _work(wanted: argparse.Namespace, link: Link, cache: Path, stop: threading.Event) -> None:
+    offer = capacity(wanted, os.environ)
+    running = asyncio.ensure_future(serve(link, offer, cache, os.environ, wanted.project))
 
     def leave() -> None:
         stop.set()
@@ -83,7 +76,7 @@ async def _work(agent: Agent, stop: threading.Event) -> bool:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave)
-    return await running
+    await running
 
 
 if __name__ == "__main__":

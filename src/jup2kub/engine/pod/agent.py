@@ -12,12 +12,11 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.launch import find
 from jup2kub.agent.outputs import Output
 from jup2kub.agent.session import Told
@@ -66,8 +65,11 @@ class Agent:
         cache: Path,
         environ: Mapping[str, str],
         project: Path | None = None,
+        kernels: Kernels | None = None,
     ) -> None:
         self.link, self.capacity, self.project = link, capacity, project
+        self.kernels = kernels
+        """Those of the agent before in this process; `close` ends them when there is no next one."""
         self.store = RemoteStore(link, cache)
         self._environ = {k: v for k, v in environ.items() if not k.startswith(HIDDEN)}
         self.bench: Bench | None = None
@@ -93,7 +95,6 @@ class Agent:
         Returns whether the server has other work, for which one must join again under another name. Raises StoreProblem.
         """
         more = False
-        self._loop = asyncio.get_running_loop()
         joined = await asyncio.to_thread(self._join)
         self.bench = bench = await self._begin(joined)
         threads = [
@@ -146,27 +147,30 @@ class Agent:
         folder = self.project or Path(job.project)
         workspace = Workspace(folder, self.store, job.files, job.folders)
         launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
-        self._launch = launch
         desk = Desk(self._ask, self._say, self._lend)
         name = str(self.capacity.about.get("pod") or self.capacity.worker)
-        kernels = Kernels(self._start)
+        kernels = self.kernels
+        if kernels is None or kernels.launch != launch:
+            await self.close()
+            kernels = self.kernels = Kernels(launch, NAMES_OF, self._shown)
+        kernels.shown = self._shown
         return Bench(name, joined["run"], job, self.store, launch, workspace, desk, kernels)
+
+    async def close(self) -> None:
+        """End the kernels that are left for the next agent of this process."""
+        if self.kernels is not None:
+            await self.kernels.close()
 
     async def _stop(self, bench: Bench) -> None:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
-        await bench.kernels.close()
+        await bench.kernels.clear()
 
     async def _tick(self) -> None:
         while True:
             self.ticked = time.monotonic()
             await asyncio.sleep(1.0)
-
-    # -- kernels -------------------------------------------------------------------------------------------------
-
-    def _start(self) -> Coroutine[Any, Any, Kernel]:
-        return Kernel.start(self._launch, self._shown, NAMES_OF)
 
     def _shown(self, cell: int, output: Output) -> None:
         text = output.get("text") or output.get("data", {}).get("text/plain") or ""
@@ -293,3 +297,21 @@ class Agent:
                     # A server that has forgotten this agent: it joins again, then this is said once more.
                     if problem.code != "J2K524" or self._left.wait(0.2):
                         break
+
+
+async def serve(
+    link: Link, offer: Capacity, cache: Path, environ: Mapping[str, str], project: Path | None = None
+) -> None:
+    """Be an agent, once more under another name as long as the server has work: another set is another project."""
+    number, more, kernels = 0, True, None
+    while more:
+        number += 1
+        mine = replace(offer, worker=f"{offer.worker}-{number}")
+        agent = Agent(link, mine, cache, environ, project, kernels)
+        try:
+            more = await agent.run()
+        except BaseException:
+            await agent.close()
+            raise
+        kernels = agent.kernels
+    await agent.close()

@@ -8,27 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from typing import Any
 
-from jup2kub.agent.kernel import Kernel
+from jup2kub.agent.kernel import Kernel, OnOutput
+from jup2kub.agent.launch import Launch
 from jup2kub.agent.recipe import Op, recipe
 from jup2kub.agent.session import Session
 from jup2kub.agent.steps import prepare
 from jup2kub.engine.homes import Origin
 from jup2kub.model.plan import CellPlan
 
-Start = Callable[[], Coroutine[Any, Any, Kernel]]
-
 
 class Kernels:
-    """`start` starts one. Owns what is not lent."""
+    """Kernels of one launch. Owns what is not lent. `shown` is given what cells show, and may be changed."""
 
-    def __init__(self, start: Start) -> None:
-        self._start = start
+    def __init__(self, launch: Launch, names_of: int, shown: OnOutput) -> None:
+        self.launch, self._names_of, self.shown = launch, names_of, shown
         self._spare: asyncio.Task[Kernel] | None = None
         self._used: tuple[Kernel, Origin] | None = None
+
+    def _start(self) -> Coroutine[Any, Any, Kernel]:
+        return Kernel.start(self.launch, lambda cell, output: self.shown(cell, output), self._names_of)
 
     def warm(self) -> None:
         """See to it that a fresh kernel is there, or starting."""
@@ -65,11 +67,15 @@ class Kernels:
         if used is not None:
             await used[0].close()
 
-    async def close(self) -> None:
-        """End all of them."""
+    async def clear(self) -> None:
+        """End what has run something; the fresh one stays, for whoever comes next."""
         used, self._used = self._used, None
         if used is not None:
             await used[0].close()
+
+    async def close(self) -> None:
+        """End all of them."""
+        await self.clear()
         spare, self._spare = self._spare, None
         if spare is not None:
             with contextlib.suppress(Exception):
