@@ -46,9 +46,8 @@ def graph_of(case: Case) -> FlowGraph:
     return analyse(Notebook(cells, "python3", "python", {}), mode="static")
 
 
-def insufficient(seed: int, replayer: Replayer) -> list[str]:
-    """Return in words which cells of notebook `seed` do not get what they need from the cells before them in the graph."""
-    case, whole = notebook(seed, replayer)
+def insufficient(case: Case, whole: list[dict[str, object]], replayer: Replayer) -> list[str]:
+    """Return in words which cells do not get what they need from the cells before them in the graph."""
     graph = graph_of(case)
     case = replace(case, needs=frozenset((e.source, e.target) for e in graph.edges))
     slices = [[*case.ancestors(j), j] for j in range(len(case.cells))]
@@ -57,7 +56,7 @@ def insufficient(seed: int, replayer: Replayer) -> list[str]:
     for cells, done in zip(wanted, replayer.runs(case, wanted), strict=True):
         told = difference(whole[cells[-1]], done)
         if told:
-            found.append(f"notebook {seed}, cell {cells[-1]} after {cells[:-1]}: {told}\n{_text(case)}")
+            found.append(f"{case.name}, cell {cells[-1]} after {cells[:-1]}: {told}\n{_text(case)}")
     return found
 
 
@@ -71,7 +70,32 @@ def _span(first: int, count: int, slow: bool) -> object:
 
 @pytest.mark.parametrize("seeds", [_span(0, 6, False), *(_span(6 + 100 * i, 100, True) for i in range(4))])
 def test_ancestors_suffice(seeds: range, replayer: Replayer) -> None:
-    found = [text for seed in seeds for text in insufficient(seed, replayer)]
+    found = [text for seed in seeds for text in insufficient(*notebook(seed, replayer), replayer)]
+    assert not found, "\n\n".join(found)
+
+
+def _reaches() -> list[object]:
+    """Return the notebooks of `reaches.txt` in two lots, of the fast tests and of the slow ones."""
+    text = (Path(__file__).parent / "reaches.txt").read_text()
+    lots = []
+    for part in text.split("\n---\n"):
+        lines = (line.partition(" | ") for line in part.splitlines() if " | " in line)
+        lots.append([Case(name.strip(), "", "reaches", _cells(cells)) for name, _, cells in lines])
+    return [pytest.param(lots[0], id="mended"), pytest.param(lots[1], id="others", marks=pytest.mark.slow)]
+
+
+def _cells(text: str) -> tuple[str, ...]:
+    return tuple(c.strip().replace(" ; ", "\n").replace("⏎", "\n") for c in text.split(" ## "))
+
+
+@pytest.mark.parametrize("cases", _reaches())
+def test_every_reach_into_another_cell_is_seen(cases: list[Case], replayer: Replayer) -> None:
+    found = []
+    for case in cases:
+        [whole] = replayer.runs(case, [list(range(len(case.cells)))])
+        assert isinstance(whole, list), whole
+        assert not any(d["error"] for d in whole), case.name
+        found += insufficient(case, whole, replayer)
     assert not found, "\n\n".join(found)
 
 

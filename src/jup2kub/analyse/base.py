@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+from dataclasses import replace
 
 from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, Record
 from jup2kub.analyse.values import ABSENT, ATOM, NONE, UNKNOWN, Code, Names, Value, union
@@ -313,12 +314,9 @@ class Walk:
         packages = old.packages.union(*(v.packages for v in values))
         atoms = old.atoms and all(v.type == "atom" for v in values)
         roots = old.roots.union(*(v.roots for v in values if not v.atom)) if scope is not None else old.roots
-        if (code, packages, atoms, roots) != (
-            old.code,
-            old.packages,
-            old.atoms,
-            old.roots,
-        ) or old.known_inside:
-            env[node.id] = Value(
-                roots, code, old.library, packages, old.type, atoms, old.text, None, old.mode
-            )
+        streams = old.streams or any(v.flows for v in values)
+        new = Value(
+            roots, code, old.library, packages, old.type, atoms, old.text, None, old.mode, streams=streams
+        )
+        if new != replace(old, items=None):
+            env[node.id] = new

@@ -10,7 +10,25 @@ from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.members import class_labels
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.reflection import Reflection
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, holder, part
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Value, element, holder, moving, part, union
+
+LOOKS = frozenset(
+    {
+        "type",
+        "id",
+        "isinstance",
+        "print",
+        "repr",
+        "str",
+        "callable",
+        "hasattr",
+        "getattr",
+        "len",
+        "super",
+        "vars",
+    }
+)
+"""Built-in functions that do not go through what they are given."""
 
 
 class BuiltinCalls(Reflection):
@@ -42,13 +60,8 @@ class BuiltinCalls(Reflection):
                 self.escape(value, everything, dunders=True)
             elif value.type in ("stateful", "handle") or any(role == "running" for _, role in value.code):
                 self.mutate(value.roots, SPECULATIVE)
-            if (
-                value.type in ("stateful", "handle")
-                and not lazy
-                and name
-                not in ("type", "id", "isinstance", "print", "repr", "callable", "hasattr", "getattr")
-            ):
-                self.use_up(value)
+            if (not lazy and name not in LOOKS) or (lazy and value.type is None):
+                self.drain(value)
         if name in table["atom"]:
             return self._atom_result(name, args, node)
         if (
@@ -57,7 +70,7 @@ class BuiltinCalls(Reflection):
             and args.values[1].text
             and "*" not in args.values[1].text
         ):
-            return self.attribute(args.values[0], args.values[1].text)
+            return union(self.attribute(args.values[0], args.values[1].text), *args.values[2:])
         if name == "type":
             classes = frozenset((c, "self") for v in everything for c, r in v.code if r == "instance")
             return Value(class_labels(args.roots), classes, None, args.packages)
@@ -82,11 +95,15 @@ class BuiltinCalls(Reflection):
         """Return what holds the elements of the arguments, or one of them, or passes over them."""
         kinds = {"sorted": "list", "bytearray": "list"}
         kind = kinds.get(name, name if name in ("list", "dict", "set", "tuple") else None)
-        contents = [ATOM if v.keyed and kind != "dict" else part(v) for v in args.all if v.type != "function"]
+        if name in ("max", "min") and len(args.values) > 1:
+            return union(*args.all)  # one of them, not of their elements
+        contents = [element(v) if kind != "dict" else part(v) for v in args.all if v.type != "function"]
+        if name == "next":
+            contents += args.values[1:]
         inner = holder("stateful" if lazy else kind or "list", contents)
         keeps = lazy or name in ("dict", "list", "tuple", "next", "getattr")
         code = args.code if keeps else inner.code
-        if name in ("max", "min", "next", "getattr", "reversed") and not inner.atoms:
+        if name in ("max", "min", "next", "getattr") and not inner.atoms:
             return Value(inner.roots, code, None, inner.packages)
         return Value(
             args.roots if lazy else inner.roots,
@@ -95,12 +112,25 @@ class BuiltinCalls(Reflection):
             inner.packages,
             "stateful" if lazy else kind or ("atom" if inner.atoms and contents else None),
             inner.atoms and kind is not None,
+            moves=moving(args.all) if lazy else None,
+            streams=inner.streams,
             full=bool(args.all) and all(v.full for v in args.all),
             keyed=kind == "dict" and all(v.keyed for v in [*args.values, *args.rest]),
+            items=self._passed(name, args) if lazy else None,
         )
+
+    def _passed(self, name: str, args: Args) -> tuple[Value, ...] | None:
+        """Return what an iterator over the arguments gives, where its shape is known."""
+        if args.rest or not args.values:
+            return None
+        if name == "enumerate":
+            return (holder("tuple", [ATOM, element(args.values[0])]),)
+        return (holder("tuple", [element(v) for v in args.values]),) if name == "zip" else None
 
     def escape(self, value: Value, others: list[Value], dunders: bool = False) -> None:
         """Note that library code gets hold of a value and may call it, or methods of it."""
+        if "method" in value.mode:
+            self.mutate(value.roots, SPECULATIVE)
         for code, role in value.code:
             held = Value(value.roots, frozenset({(code, role)}))
             if (code, role) in self.world.escaped:  # it was handed on to itself: once more does the same

@@ -58,6 +58,8 @@ class Calls(Methods):
         for keyword in node.keywords:
             value = self.passive(keyword.value)
             if keyword.arg is None:
+                self.operate(value)
+                self.run_method(value, "keys")
                 args.rest.append(part(value))
             else:
                 args.named[keyword.arg] = value

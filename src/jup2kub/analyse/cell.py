@@ -72,7 +72,7 @@ class Cell(KernelCalls):
         top = parts[0]
         if top not in self.tables.packages:
             self.read("@sys.path")
-            self.rec.files(reads=[f"{top}.py", f"{top}/__init__.py"])
+            self.rec.files(reads=[f"{top}.py", f"{top}/__init__.py", f"*/{top}.py", f"*/{top}/__init__.py"])
         self.use_package(dotted)
         return Value(library=dotted, type="module")
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 
 from jup2kub.analyse.base import Walk
-from jup2kub.analyse.values import UNKNOWN, Value, holder, immutable, part
+from jup2kub.analyse.values import NONE, UNKNOWN, Value, holder, immutable, part
 
 HOLDERS = ("dict", "list", "set", "tuple", "defaultdict", "ndarray", "plot")
 """Types whose methods are known: `plot` stands for the array of axes that `subplots` makes."""
@@ -55,7 +55,7 @@ class Comprehensions(Walk):
             value.roots, value.code, None, value.packages, kind, value.atoms, full=full, keyed=keyed
         )
         return (
-            Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms)
+            Value(first.roots | value.roots, value.code, None, value.packages, kind, value.atoms, moves=NONE)
             if kind == "stateful"
             else plain
         )

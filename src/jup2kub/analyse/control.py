@@ -35,7 +35,7 @@ class Control(Statements):
             self.expr(node.test)
             self.block(node.body)
             return
-        self.expr(node.test)
+        self.operate(self.expr(node.test))
         start = set(self.bound)
         self._merge([self._branch(node.body, start), self._branch(node.orelse, start)])
 
@@ -62,13 +62,13 @@ class Control(Statements):
         self._do_for(node)
 
     def _do_while(self, node: ast.While) -> None:
-        self.expr(node.test)
+        self._test(node)
         self._loop(node.body, node.orelse, 1000.0, lambda: self._test(node))
         if constant_true(node.test) and not any(isinstance(n, ast.Break) for n in ast.walk(node)):
             self.dead = True
 
-    def _test(self, node: ast.While) -> None:
-        self.expr(node.test)
+    def _test(self, node: ast.While | ast.Assert) -> None:
+        self.operate(self.expr(node.test))
 
     def _loop(
         self, body: list[ast.stmt], orelse: list[ast.stmt], times: float, bind: Callable[[], None]
@@ -139,8 +139,7 @@ class Control(Statements):
         self._do_with(node)
 
     def enter(self, value: Value) -> Value:
-        if value.type in ("stateful", "handle"):
-            self.use_up(value)
+        self.drain(value)
         result = [value]
         if value.code:
             self.operate(value)
@@ -189,7 +188,7 @@ class Control(Statements):
         self.dead = True
 
     def _do_assert(self, node: ast.Assert) -> None:
-        self.expr(node.test)
+        self._test(node)
         self.expr(node.msg)
 
     def _do_typealias(self, node: ast.stmt) -> None:

@@ -6,9 +6,10 @@ import ast
 from dataclasses import replace
 
 from jup2kub.analyse import paths
-from jup2kub.analyse.comprehensions import Comprehensions
+from jup2kub.analyse.iteration import Iteration
 from jup2kub.analyse.members import (
     asks_names,
+    bound_to,
     class_labels,
     code_value,
     is_property,
@@ -16,7 +17,7 @@ from jup2kub.analyse.members import (
     method_role,
     of_all,
 )
-from jup2kub.analyse.record import CERTAIN, SPECULATIVE
+from jup2kub.analyse.record import SPECULATIVE
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, held, holder, immutable, part, union
 
 DATA = ("ndarray", "frame")
@@ -41,7 +42,7 @@ ATOM_ATTRIBUTES = frozenset(
 )
 
 
-class Expressions(Comprehensions):
+class Expressions(Iteration):
     """Adds expressions to a walk."""
 
     def expr(self, node: ast.expr | None) -> Value:
@@ -105,7 +106,9 @@ class Expressions(Comprehensions):
         if name in VIEWS_OF_FRAME and base.type in DATA:
             return Value(base.roots, packages=base.packages, type=base.type)
         kind = base.type if base.type in ("frame", "ndarray", "plot", "shared") else None
-        return Value(base.roots | self._of_class(base, name), base.code, None, base.packages, kind)
+        roots = base.roots | self._of_class(base, name)
+        mode = "method" if self.tables.method(name) in ("mutate", "fit") else ""
+        return Value(roots, base.code, None, base.packages, kind, streams=base.streams, mode=mode)
 
     def _of_class(self, base: Value, name: str) -> Names:
         """Return the label of the class if `self.name` may be what the class body binds: it is every object's."""
@@ -147,6 +150,10 @@ class Expressions(Comprehensions):
             if not member.code:
                 found.append(part(base) if not member.atom else member)
                 continue
+            getter = lookup(member, "__get__") if any(r == "instance" for _, r in member.code) else None
+            if getter is not None:
+                found.append(self.run(bound_to(member, getter), [base]))
+                continue
             roles = frozenset(method_role(c, r, role) for c, r in member.code)
             bound = Value(base.roots, roles, type="bound", of=base.code)
             if role == "instance" and any(is_property(c.node) for c, _ in member.code):
@@ -162,6 +169,7 @@ class Expressions(Comprehensions):
             return self.named_global(node.slice)
         base = self.passive(node.value)
         index = self.expr(node.slice)
+        self.operate(index)
         if base.library == "builtins.Out":
             return (
                 self.numbered(int(index.text))
@@ -191,26 +199,6 @@ class Expressions(Comprehensions):
 
     def _starred(self, node: ast.Starred) -> Value:
         return self.consume(node.value)
-
-    def consume(self, node: ast.expr) -> Value:
-        """Return an element of what is iterated over; iterators are used up."""
-        value = self.passive(node)
-        return self.element(value)
-
-    def element(self, value: Value) -> Value:
-        if value.code:
-            self.operate(value)
-        if value.type in ("stateful", "handle"):
-            self.use_up(value)
-        if value.library:
-            return Value(packages=value.packages | {value.library.partition(".")[0]}, roots=value.roots)
-        return ATOM if value.keyed else part(value)
-
-    def use_up(self, value: Value) -> None:
-        """Note that an iterator, handle or generator moves on."""
-        self.mutate(value.roots, CERTAIN if len(value.roots) == 1 else SPECULATIVE)
-        if value.type == "handle" and value.text:
-            self.rec.files(reads=[value.text], writes=[value.text] if paths.writing(value.mode) else [])
 
     def _binop(self, node: ast.BinOp) -> Value:
         left, right = self.expr(node.left), self.expr(node.right)
@@ -275,8 +263,8 @@ class Expressions(Comprehensions):
             return ATOM
         values = [self.expr(v) for v in (node.left, *node.comparators)]
         for value, op in zip(values[1:], node.ops, strict=True):
-            if isinstance(op, (ast.In, ast.NotIn)) and value.type in ("stateful", "handle"):
-                self.use_up(value)
+            if isinstance(op, (ast.In, ast.NotIn)):
+                self.drain(value)
         if not all(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
             for value in values:
                 self.operate(value)
@@ -294,7 +282,7 @@ class Expressions(Comprehensions):
         )
 
     def _ifexp(self, node: ast.IfExp) -> Value:
-        self.expr(node.test)
+        self.operate(self.expr(node.test))
         self.conditional += 1
         values = self.passive(node.body), self.passive(node.orelse)
         self.conditional -= 1

@@ -11,7 +11,7 @@ from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.expressions import Expressions
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, part
+from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, moving
 
 GENERATORS = ("@rng:random", "@rng:numpy", "@rng:torch")
 
@@ -69,7 +69,7 @@ class Libraries(Expressions):
         dotted = callee.library or ""
         package = dotted.partition(".")[0]
         self.use_package(dotted)
-        entry = self.tables.function(dotted) or self._method_entry(dotted)
+        entry = self.tables.function(dotted)
         known = self.tables.packages.get(package)
         discarded = discarded or (self.displaying is node and bool(args.code))
         if known is not None and known.get("watches"):
@@ -82,8 +82,7 @@ class Libraries(Expressions):
         ):
             return self._resource_method(dotted, args, callee)
         for value in args.all:
-            if value.type in ("stateful", "handle"):
-                self.use_up(value)
+            self.drain(value)
             self.escape(value, args.all)
             if discarded or self.tables.setter(dotted):
                 self.keep(package, value)
@@ -114,10 +113,6 @@ class Libraries(Expressions):
         head = dotted.rpartition(".")[0]
         entry = self.tables.function(head)
         return bool(entry and "resource" in entry)
-
-    def _method_entry(self, dotted: str) -> Mapping[str, Any] | None:
-        """Resolve `pkg.Class.method` spellings such as `datetime.datetime.now`."""
-        return None
 
     def _resource_method(self, dotted: str, args: Args, callee: Value) -> Value:
         name = dotted.rpartition(".")[2]
@@ -258,6 +253,8 @@ class Libraries(Expressions):
             else NONE
         )
         code = args.code
+        if args.named.get("dtype", UNKNOWN).library == "builtins.object":
+            roots = args.roots  # an array of objects holds them
         name = dotted.rpartition(".")[2]
         if entry.get("generator"):
             return Value(type="stateful", packages=packages)
@@ -265,7 +262,7 @@ class Libraries(Expressions):
             return Value(
                 type="atom",
                 packages=packages if entry.get("keep") else NONE,
-                text=self._path_text(dotted, args),
+                text=paths.made_by(dotted, args.values),
             )
         if kind in ("handle", "stateful"):
             path = args.values[0].text if kind == "handle" and args.values else None
@@ -296,7 +293,15 @@ class Libraries(Expressions):
         if known.get("atoms"):
             return Value(type="atom", packages=packages)
         if known.get("stateful"):
-            return Value(args.roots, code, None, packages, "stateful", mode="tee" if name == "tee" else "")
+            return Value(
+                args.roots,
+                code,
+                None,
+                packages,
+                "stateful",
+                moves=moving(args.all),
+                mode="tee" if name == "tee" else "",
+            )
         if package == "numpy":
             full = self.filled(name, args.values, args.named)
             return Value(roots, code, None, packages, "ndarray", full=full)
@@ -317,18 +322,6 @@ class Libraries(Expressions):
         asked = self.tables.estimators["sklearn_only_asked"].get(name)
         random = name in self.tables.estimators["sklearn_random"] and "random_state" not in args.named
         return "random" if random and (asked is None or asked in args.named) else ""
-
-    def _path_text(self, dotted: str, args: Args) -> str | None:
-        texts = [v.text for v in args.values]
-        if dotted == "os.path.join":
-            return paths.join([t or paths.ANY for t in texts])
-        if (
-            dotted
-            in ("os.path.abspath", "os.path.normpath", "os.path.realpath", "os.path.expanduser", "os.fspath")
-            and texts
-        ):
-            return texts[0]
-        return None
 
     # files and displays
 
@@ -378,9 +371,6 @@ class Libraries(Expressions):
             name = ast.unparse(node.func).rpartition(".")[2]
             return name in ("suppress", "raises", "assertRaises", "ExitStack")
         return False
-
-    def element_of(self, value: Value) -> Value:
-        return part(value)
 
 
 def copied(value: Value, entry: Mapping[str, Any]) -> bool:

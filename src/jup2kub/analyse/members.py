@@ -31,6 +31,11 @@ def of_all(member: Value) -> bool:
     return member.type != "definition" or any(r[0] != "~" for r in member.roots)
 
 
+def bound_to(value: Value, member: Value) -> Value:
+    """Return what a class binds as it is reached through an object of it."""
+    return Value(value.roots, frozenset((c, "bound") for c, _ in member.code), of=value.code)
+
+
 def class_labels(roots: Names) -> Names:
     """Return the labels of the classes of objects: of a parameter's, `%i'`."""
     return frozenset(r + "'" if r[0] == "%" and r[-1] != "'" else r for r in roots)

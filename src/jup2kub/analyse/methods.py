@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
+from dataclasses import replace
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
 from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf
-from jup2kub.analyse.values import ATOM, Value, pairs, part
+from jup2kub.analyse.values import ATOM, Value, holder, pairs, part
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
 PATH_READS = frozenset(
@@ -113,8 +114,7 @@ class Methods(BuiltinCalls):
     def _escape_all(self, args: Args) -> None:
         for value in args.all:
             self.escape(value, args.all)
-            if value.type == "stateful" or value.type == "handle":
-                self.use_up(value)
+            self.drain(value)
 
     def _outputs(self, args: Args) -> None:
         out = args.named.get("out")
@@ -142,6 +142,8 @@ class Methods(BuiltinCalls):
             return Value(type="list", packages=packages)
         if name == "items" and base.type in ("dict", "defaultdict") and not args.all:
             return pairs(base)
+        if name == "values" and base.type in ("dict", "defaultdict") and not args.all:
+            return replace(holder("list", [part(base)]), roots=base.roots, full=base.full)  # a live view
         if name == "keys" and base.keyed:
             return Value(base.roots, packages=packages, type="list", atoms=True)  # a live view
         value = part(base) if name in ("get", "values", "items", "xs", "__getitem__") else base

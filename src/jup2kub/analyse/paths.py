@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import posixpath
+from collections.abc import Sequence
 
 from jup2kub.analyse.values import Value
 
@@ -22,6 +23,21 @@ def combine(op: ast.operator, left: Value, right: Value) -> str | None:
     if isinstance(op, ast.Mod):
         return ANY
     return None
+
+
+def made_by(dotted: str, values: Sequence[Value]) -> str | None:
+    """Return the path that a call of a function of `os` gives, or None if it gives none."""
+    texts = [v.text for v in values]
+    if dotted == "os.path.join":
+        return join([t or ANY for t in texts])
+    if dotted in SAME_PATH and texts:
+        return texts[0]
+    return None
+
+
+SAME_PATH = frozenset(
+    [f"os.path.{n}" for n in ("abspath", "normpath", "realpath", "expanduser")] + ["os.fspath"]
+)
 
 
 def join(parts: list[str]) -> str:

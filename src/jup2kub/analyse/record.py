@@ -50,6 +50,8 @@ class Record:
     packages: set[str] = field(default_factory=set)
     called: set[int] = field(default_factory=set)
     """Parameters that the function calls, or hands to what may call them."""
+    drained: set[str] = field(default_factory=set)
+    """Parameters that the function goes through: iterators are used up by that."""
     returns: Value = ATOM
     weight: float = 0.0
     loops: bool = False

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
-from jup2kub.analyse.members import class_labels, code_value, lookup
+from jup2kub.analyse.members import bound_to, class_labels, code_value, lookup
 from jup2kub.analyse.record import SPECULATIVE, OpaqueOf, Record
 from jup2kub.analyse.scopes import parameters
 from jup2kub.analyse.summaries import Summaries
@@ -75,7 +75,11 @@ class Running(Summaries):
         )
         roots = label | (args.roots if plain else NONE) | (callee.roots if code.shared else NONE)
         made = Value(
-            roots, frozenset({(code, "instance")}) | args.code, None, callee.packages | args.packages
+            roots,
+            frozenset({(code, "instance")}) | args.code,
+            None,
+            callee.packages | args.packages,
+            streams=any(v.flows for v in args.all),
         )
         for name in ("__new__", "__init__", "__post_init__"):
             found = lookup(code_value(code, "self"), name)
@@ -163,6 +167,8 @@ class Running(Summaries):
                 self.join(joined)
         for name in found.assigned:
             self._take_binding(name, found, labels)
+        for label in sorted(found.drained):
+            self.drain(values.get(label, ATOM))
         own.effects |= found.effects
         own.guarded |= found.guarded
         own.opaque += [t for t in found.opaque if t not in own.opaque]
@@ -200,8 +206,9 @@ class Running(Summaries):
         if strength == 0:
             self.conditional -= 1
         code = frozenset(r for v in values.values() for r in v.code)
-        for name in roots if code else ():
-            self.enrich(ast.Name(id=name), Value(code=code))
+        streams = any(v.flows for v in values.values())
+        for name in roots if code or streams else ():
+            self.enrich(ast.Name(id=name), Value(code=code, streams=streams))
 
     def _take_binding(self, name: str, found: Record, labels: dict[str, Names]) -> None:
         certain = name in found.bound
@@ -290,11 +297,6 @@ class Running(Summaries):
         if found is None or not found.code:
             return None
         return self.run_call(bound_to(value, found), Args())
-
-
-def bound_to(value: Value, member: Value) -> Value:
-    """Return what a class binds as it is reached through an object of it."""
-    return Value(value.roots, frozenset((c, "bound") for c, _ in member.code), of=value.code)
 
 
 def descends(code: Code, owner: Code) -> bool:

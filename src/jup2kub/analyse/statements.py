@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from jup2kub.analyse.calls import Calls
-from jup2kub.analyse.members import asks_names, code_value, lookup
+from jup2kub.analyse.members import asks_names, bound_to, code_value, lookup
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, immutable, part, union
 
@@ -144,6 +144,8 @@ class Statements(Calls):
         if isinstance(target, ast.Attribute):
             self._run_setter(base, target.attr, value)
         if base.atom:
+            if isinstance(target, ast.Attribute) and base.library is None and base.type != "module":
+                self._hidden_object(target)
             return
         if base.type == "handle":
             self.use_up(base)
@@ -165,6 +167,14 @@ class Statements(Calls):
             self.store(base, key)
             self.enrich(target, key)
 
+    def _hidden_object(self, target: ast.Attribute) -> None:
+        """What takes an attribute is no immutable value, whatever it looked like (`Colour.RED.note = …`)."""
+        node: ast.expr = target.value
+        while isinstance(node, (ast.Attribute, ast.Subscript)):
+            node = node.value
+        if isinstance(node, ast.Name):
+            self.mutate(self.load(node.id).roots, SPECULATIVE)
+
     def _still_known(self, target: ast.expr, base: Value, key: Value) -> None:
         """A store of one item leaves a container as full as it was, and its keys immutable if the new one is."""
         if not isinstance(target, ast.Subscript) or not isinstance(target.value, ast.Name):
@@ -185,6 +195,11 @@ class Statements(Calls):
             if setter is not None:
                 bound = frozenset((c, "bound") for c, _ in setter.code)
                 self.run(Value(base.roots, bound, of=base.code), [value])
+            member = lookup(code_value(code, role), name) if role == "instance" else None
+            held_as = member is not None and any(r == "instance" for _, r in member.code)
+            descriptor = lookup(member, "__set__") if member is not None and held_as else None
+            if member is not None and descriptor is not None:
+                self.run(bound_to(member, descriptor), [base, value])
 
     def _class_changed(self, code: Code, role: str) -> None:
         """A store into a class reached through an object (`type(self).n`) changes the class under its name."""
@@ -217,7 +232,7 @@ class Statements(Calls):
                 self.change("@lib:" + package)
 
     def _unpack(self, target: ast.Tuple | ast.List, value: Value) -> None:
-        if value.code or value.type in ("stateful", "handle"):
+        if value.code or value.type in ("stateful", "handle", None):
             self.element(value)
         starred = [i for i, e in enumerate(target.elts) if isinstance(e, ast.Starred)]
         if value.items is not None and not starred and len(value.items) == len(target.elts):

@@ -115,4 +115,5 @@ class Summaries(Control):
             value.text,
             items,
             value.mode,
+            streams=value.streams,
         )

@@ -57,7 +57,7 @@ class Value:
     items: tuple[Value, ...] | None = None
     """Parts of a tuple or list display."""
     mode: str = ""
-    """Of a handle: how the file was opened; of an estimator: `random`, `search`."""
+    """Of a handle: how the file was opened; of an estimator: `random`, `search`; `method`: calling it changes its object."""
     of: frozenset[Role] = frozenset()
     """Of a bound method: the code of its object."""
     full: bool = False
@@ -66,6 +66,10 @@ class Value:
     """It holds nothing but arrays, frames and immutable things: copies of these share nothing with it."""
     keyed: bool = False
     """A dictionary whose keys are immutable, all through."""
+    streams: bool = False
+    """It may be an iterator or handle, or hold one."""
+    moves: Names | None = None
+    """Of an iterator that has no name yet: labels of the iterators below it, which move with it; None = as `roots`."""
 
     @property
     def atom(self) -> bool:
@@ -84,11 +88,23 @@ class Value:
 
     def loose(self) -> Value:
         """Return the same object after a change: what it holds is not known any more."""
-        return Value(self.roots, self.code, self.library, self.packages, self.type, self.atoms)
+        return Value(
+            self.roots, self.code, self.library, self.packages, self.type, self.atoms, streams=self.streams
+        )
+
+    @property
+    def flows(self) -> bool:
+        """Whether going through it may use something up."""
+        return (
+            self.streams
+            or self.type in ("stateful", "handle")
+            or "method" in self.mode
+            or any(role == "running" for _, role in self.code)
+        )
 
     def at(self, roots: Names) -> Value:
         """Return the same object, known under other labels."""
-        return self if self.atom else replace(self, roots=roots)
+        return self if self.atom else replace(self, roots=roots, moves=None)
 
 
 UNKNOWN = Value()
@@ -118,6 +134,7 @@ def union(*values: Value) -> Value:
         atoms=all(v.atoms or v.atom for v in distinct),
         text=first.text if all(v.text == first.text for v in distinct) else None,
         mode="".join(sorted({v.mode for v in distinct})),
+        streams=any(v.flows for v in distinct),
     )
 
 
@@ -131,6 +148,7 @@ def holder(kind: str, items: list[Value]) -> Value:
         type=kind,
         atoms=all(v.type == "atom" for v in items),
         items=tuple(items) if kind in ("tuple", "list") and len(items) < 50 else None,
+        streams=any(v.flows for v in items),
         flat=all(v.plain or v.atoms or v.type in ("ndarray", "frame") for v in items),
     )
 
@@ -154,7 +172,9 @@ def part(value: Value) -> Value:
     kind = value.type if value.type in ("frame", "ndarray", "plot", "shared") else None
     if value.items:
         return held(union(*value.items), value)
-    return Value(roots=value.roots, code=value.code, packages=value.packages, type=kind)
+    return Value(
+        roots=value.roots, code=value.code, packages=value.packages, type=kind, streams=value.streams
+    )
 
 
 def held(item: Value, container: Value) -> Value:
@@ -174,3 +194,14 @@ def renamed(value: Value, labels: Mapping[str, Names], make: dict[str, str]) -> 
             roots.add(label)
     items = tuple(renamed(v, labels, make) for v in value.items) if value.items is not None else None
     return replace(value, roots=frozenset(roots), items=items)
+
+
+def element(value: Value) -> Value:
+    """Return what a loop over a value gives."""
+    return ATOM if value.keyed else part(value)
+
+
+def moving(values: list[Value]) -> Names:
+    """Return the labels of those of `values` that move on when an iterator over them does."""
+    labels = (v.roots if v.moves is None else v.moves for v in values if v.flows)
+    return NONE.union(*labels)
