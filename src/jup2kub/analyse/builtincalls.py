@@ -59,7 +59,7 @@ class BuiltinCalls(Reflection):
             if not lazy:
                 self.escape(value, everything, dunders=True)
             elif value.type in ("stateful", "handle") or any(role == "running" for _, role in value.code):
-                self.mutate(value.roots, SPECULATIVE)
+                self.mutate(moving([value]), SPECULATIVE)
             if (not lazy and name not in LOOKS) or (lazy and value.type is None):
                 self.drain(value)
         if name in table["atom"]:
