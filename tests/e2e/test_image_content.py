@@ -98,6 +98,6 @@ def test_a_notebook_for_yesterdays_libraries_runs_from_its_lock(node: Node, tmp_
     (tmp_path / "requirements.txt").write_text("matplotlib==3.7.5\nnumpy<2\n")
     (made,) = imagelab.build(notebook, "--archive", str(tmp_path / "old.tar"))["images"]
     node.load(tmp_path / "old.tar")
-    assert node.run(made["reference"], "python", "/mnt/runnotebook.py").strip() == "3.7.5"
+    assert node.run(made["reference"], "python", "/mnt/runnotebook.py").startswith("3.7.5\n")
     bill = json.loads((tmp_path / "old.tar.cdx.json").read_text())
     assert "pkg:pypi/matplotlib@3.7.5" in {c["bom-ref"] for c in bill["components"]}

@@ -137,13 +137,14 @@ class _Fold:
 
     def _left(self, event: ev.WorkerLeft) -> None:
         self.gone |= {event.worker}
+        had = self._had(event.worker)
         self.workers.pop(event.worker, None)
         for task in list(self.tasks.values()):
             for attempt in task.attempts:
                 if attempt.worker == event.worker:
                     reason = f"worker {event.worker} is gone" + (f": {event.reason}" if event.reason else "")
                     kind = event.kind if event.kind in KINDS else INFRASTRUCTURE
-                    self._grow(task.id, kind, 0)
+                    self._grow(task.id, kind, had)
                     self._drop(task.id, attempt.number, kind, reason, event.jitter, LOST)
 
     def _resumed(self, event: ev.Resumed) -> None:
@@ -200,8 +201,14 @@ class _Fold:
         if event.early and kind == "user" and event.task != MAIN:
             self._to_main(event.task, event.reason or "it raised, and runs once more in order")
             return
-        self._grow(event.task, kind, event.peak)
+        live = self._live(event.task, event.attempt)
+        self._grow(event.task, kind, max(event.peak, self._had(live.worker) if live else 0))
         self._drop(event.task, event.attempt, kind, event.reason, event.jitter, RETRY_WAIT)
+
+    def _had(self, worker: str) -> int:
+        """Return the bytes that a worker of a class of its own has: what ran out there needs more; 0 = it is shared."""
+        known = self.workers.get(worker)
+        return known.memory if known is not None and self.config.strict else 0
 
     def _grow(self, name: str, kind: str, peak: int) -> None:
         """Give the next attempt more of what the last one lacked."""

@@ -118,6 +118,16 @@ def test_retries_wait_by_schedule_with_jitter_as_data(run: Run) -> None:
     assert run.of(ev.Dispatch)[-1].attempt == 2
 
 
+def test_a_pod_whose_memory_ran_out_is_followed_by_one_of_twice_its_size() -> None:
+    run = Run(Step("a", (2,)), config=Config(backoff=(), strict=True))
+    run(ev.WorkerJoined("w", cpu=2, memory=1000))
+    run(ev.Failed("a", 1, "memory"))
+    assert run.state.tasks["a"].memory == 2000, "nothing was known of its peak"
+    assert run.state.tasks["a"].state == "READY", "it waits for a bigger one"
+    run(ev.WorkerJoined("big", cpu=2, memory=2000))
+    assert run.state.tasks["a"].attempts[0].worker == "big"
+
+
 def test_out_of_memory_doubles_up_to_the_cap() -> None:
     config = Config(backoff=(), max_memory=350)
     run = Run(Step("a", (2,)), cells=(CellPlan(2, memory=100),), config=config)

@@ -76,7 +76,7 @@ def test_a_task_that_needs_more_gets_a_pod_of_another_class(lab: Lab) -> None:
     lab.steward.round()
     [job] = lab.cluster.list("Job").items
     limits = job["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert (limits["memory"], limits["nvidia.com/gpu"]) == ("8Gi", "1")
+    assert (limits["memory"], limits["nvidia.com/gpu"]) == ("9Gi", "1"), "a tenth is the agent's own"
 
 
 def test_a_pod_that_runs_and_has_not_joined_is_told_to_the_desk_as_starting(lab: Lab) -> None:

@@ -7,6 +7,7 @@ right to make Jobs.
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,9 +24,16 @@ from jup2kub.manifests.spec import PodClass, RunSpec
 log = logging.getLogger(__name__)
 ROUND = 1.0
 """Seconds between looks."""
+STEP = 1 << 28
+"""Bytes of which a pod's memory is a multiple, where it is more than the base's."""
 YOUNG = 3
 """Pods that may end one after the other before they have joined; then no more are made."""
 Ask = Callable[[str, Mapping[str, Any]], Any]
+
+
+def whole_memory(usable: int) -> int:
+    """Return the bytes of a pod of which `usable` are for tasks: a tenth is the agent's own; few sizes make few classes."""
+    return math.ceil(usable / 0.9 / STEP) * STEP
 
 
 class Steward:
@@ -100,7 +108,7 @@ class Steward:
         base = self._spec.pod_class()
         return self._spec.pod_class(
             cpu=max(base.cpu, wish.cpu),
-            memory=max(base.memory, wish.memory),
+            memory=base.memory if wish.memory <= base.usable_memory else whole_memory(wish.memory),
             gpu=max(base.gpu, wish.gpu),
             storage=base.storage * wish.storage,
         )
