@@ -238,3 +238,48 @@ def test_the_rendered_folder_is_taken_by_kubectl(
 def test_a_service_that_is_not_there_is_an_answer_too(kit: Kit, namespace: str, tmp_path: Path) -> None:
     done = Cli(kit.kubeconfig, tmp_path)("service", "nowhere", "-n", namespace, "--json", code=3)
     assert "not found" in json.loads(done.stdout)["problem"]
+
+
+def test_verify_writes_the_certificate(kit: Kit, namespace: str, project: Path, tmp_path: Path) -> None:
+    source = notebook(
+        project / "study.ipynb", *CELLS[:3], "a = work(1, 1)\na", "b = work(2, 1)\nb", "print(a + b)"
+    )
+    cli = Cli(kit.kubeconfig, tmp_path)
+    done = cli(
+        "verify",
+        str(source),
+        *on(namespace, "--report", str(tmp_path / "proof"), "--offload", "all"),
+        "--json",
+        seconds=900,
+    )
+    certificate = json.loads((tmp_path / "proof" / "certificate.json").read_text())
+    assert json.loads(done.stdout)["equal"] is True
+    assert certificate["equal"] is True
+    nothing_left(kit, namespace)
+
+
+def test_a_sweep_runs_what_is_shared_once(kit: Kit, namespace: str, project: Path, tmp_path: Path) -> None:
+    shared = "base = sum(i * i for i in range(5_000_000))"
+    source = notebook(project / "sweep.ipynb", "alpha = 1", shared, "score = base * alpha\nscore")
+    raw = json.loads(source.read_text())
+    raw["cells"][0]["metadata"]["tags"] = ["parameters"]
+    source.write_text(json.dumps(raw))
+    cli = Cli(kit.kubeconfig, tmp_path)
+    out = project / "out"
+    cli(
+        "run",
+        str(source),
+        *on(namespace),
+        "-p",
+        "alpha=1,2,3",
+        "--collect",
+        "score",
+        "-o",
+        str(out),
+        seconds=600,
+    )
+    total = sum(i * i for i in range(5_000_000))
+    scores = [row.split(",")[-1] for row in (out / "sweep.csv").read_text().splitlines()[1:]]
+    assert scores == [str(total * n) for n in (1, 2, 3)]
+    assert len(list(out.glob("*.ipynb"))) == 3
+    nothing_left(kit, namespace)
