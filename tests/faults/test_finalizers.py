@@ -23,9 +23,11 @@ def test_a_name_that_waits_for_its_value_runs_no_finalizer(lab: Lab, options: tu
         "print(a, b, c, x.n, open('log.txt').read())",
     )
     wanted = lab.sequential()
-    done = lab.run(*options)
-    assert done.code == 0, done.err
-    assert lab.outputs() == wanted
+    for _ in range(2):
+        (lab.project / "log.txt").write_text("")
+        done = lab.run(*options)
+        assert done.code == 0, done.err
+        assert lab.outputs() == wanted
 
 
 @pytest.mark.parametrize("options", [(), ("--no-fork",)], ids=["forks", "fresh kernels"])
@@ -38,6 +40,8 @@ def test_what_a_finalizer_prints_and_counts_comes_once(lab: Lab, options: tuple[
         "print(a, b, c, x.n, gone)",
     )
     wanted = lab.sequential()
-    done = lab.run(*options)
-    assert done.code == 0, done.err
-    assert lab.outputs() == wanted
+    for _ in range(2):
+        (lab.project / "log.txt").write_text("")
+        done = lab.run(*options)
+        assert done.code == 0, done.err
+        assert lab.outputs() == wanted

@@ -269,11 +269,14 @@ class Kernel:
             file.seek(start)
             return file.read()
 
-    async def close(self, seconds: float = 5.0) -> None:
-        """End the kernel: ask it to leave, and kill it if it has not within `seconds`. Safe to call twice."""
+    async def close(self, seconds: float = 5.0, *, over: bool = True) -> None:
+        """End the kernel: ask it to leave, and kill it if it has not within `seconds`. Safe to call twice.
+
+        `over`: its objects die with it. Not in a kernel that stood in for the main one: there they live on.
+        """
         self._closing = True
         if not self.dead.done():
-            self._wire.send({"id": 0, "do": "exit"}, quiet=True)
+            self._wire.send({"id": 0, "do": "exit", "over": over}, quiet=True)
             try:
                 await asyncio.wait_for(asyncio.shield(self.dead), seconds)
             except asyncio.TimeoutError:

@@ -323,12 +323,12 @@ class Attempt:
         except asyncio.CancelledError:
             if kernel is not None:
                 kernel.kill()
-                await kernel.close()
+                await kernel.close(over=False)
             restore(undo)
             raise
         finally:
             if kernel is not None:
-                await kernel.close()
+                await kernel.close(over=False)
 
     async def _conclude(self, kernel: Kernel, result: CellResult, start: float, undo: Path) -> Outcome:
         session, cell = self.session, self.cell

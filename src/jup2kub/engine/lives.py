@@ -92,11 +92,13 @@ async def run(
         hands = around.hire(session, launch, first)
         line = MainLine(session, hands, kernel, in_order)
         ended: int | None = None
+        over = False
         try:
             await live(line)
+            over = True
             return None
         except Stop as stop:
-            ended = stop.cell
+            ended, over = stop.cell, True
         except StartAgain as again:
             session.tell(Told("note", text=str(again)))
             if again.in_order is not None:
@@ -121,7 +123,7 @@ async def run(
             await hands.stop()
             if kernel.running is not None:
                 kernel.kill()
-            await kernel.close()
+            await kernel.close(over=over)
         if ended is not None:
             session.undo.take_back(i for i in session.cells if i > ended)
             return ended

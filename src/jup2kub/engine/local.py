@@ -344,7 +344,7 @@ class LocalHands:
             )
             await prepare(session, kernel, tuple(whole))
         except BaseException:
-            await kernel.close()
+            await kernel.close(over=False)
             raise
         return kernel
 
@@ -390,4 +390,4 @@ class LocalHands:
         await self._reserve.stop()
         for kernel in self._copies:
             kernel.kill()
-            await kernel.close()
+            await kernel.close(over=False)

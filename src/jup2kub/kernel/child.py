@@ -36,7 +36,6 @@ STACKS_SIGNAL = (signal.SIGRTMAX - 2) if hasattr(signal, "SIGRTMAX") else signal
 """On this signal the child appends the stacks of all its threads to its stacks file."""
 
 SECRET = "it is or holds a secret, which stays in its kernel"
-
 Request = dict[str, Any]
 Reply = dict[str, Any]
 
@@ -53,6 +52,7 @@ class Child:
         self.cell = -1
         self.is_copy = False
         """Whether a fork has made this process."""
+        self.over = False  # whether the notebook ends with this process
         self.stacks: Any = None
         self.divert: Callable[[str, bytes], None] | None = None
         """Takes display messages instead of the agent, in a process that runs iterations."""
@@ -138,9 +138,10 @@ class Child:
         while True:
             self.shell.idle_until_readable(self.channel.sock.fileno())
             got = self.channel.receive()
-            if got is None or got[0]["do"] == "exit":
+            request, fds = got or ({"do": "exit"}, [])
+            if request.get("do") == "exit":
+                self.over = bool(request.get("over"))
                 return
-            request, fds = got
             if "do" not in request:
                 continue  # an answer to a cell that was interrupted while it asked
             handler: Callable[[Request, list[int]], Reply] = getattr(self, "do_" + request["do"])
@@ -153,7 +154,8 @@ class Child:
                 reply = {"id": request["id"], "ok": False, "error": message, "trace": traceback.format_exc()}
                 reply["errno"] = error.errno if isinstance(error, OSError) else None
             self.channel.send(reply)
-            if reply.get("leaving"):
+            self.over = bool(reply.get("leaving"))
+            if self.over:
                 return
 
     def do_run(self, request: Request, fds: list[int]) -> Reply:
@@ -236,6 +238,7 @@ class Child:
             if name.startswith("@"):
                 self.shell.call(functools.partial(ambient.put, name, value))
             else:
+                self.definitions.spare(self.shell.namespace.get(name))
                 self.shell.namespace[name] = value
         self.seeds.look()
         self.secrets.learn(self.shell.namespace, found, False)
@@ -244,7 +247,7 @@ class Child:
     def do_drop(self, request: Request, fds: list[int]) -> Reply:
         """Make names absent."""
         for name in request["names"]:
-            self.shell.namespace.pop(name, None)
+            self.definitions.spare(self.shell.namespace.pop(name, None))
         return {"names": request["names"]}
 
     def do_weigh(self, request: Request, fds: list[int]) -> Reply:
@@ -392,4 +395,4 @@ def main(fd: int, argv: list[str]) -> None:
     child = Child(channel)
     channel.send({"id": got[0]["id"], "ok": True, **child.start(got[0], argv)})
     child.serve()
-    leaving.leave(child.shell.namespace, child.is_copy)
+    leaving.leave(child.shell.namespace, child.is_copy, child.over)

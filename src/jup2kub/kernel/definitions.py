@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import types
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class Definitions:
         self._keys: dict[int, Key] = {}
         self._states: dict[int, Any] = {}
         self._former: list[Any] = []
-        """Objects of statements that ran again: they keep their names, and nothing else may get their ids."""
+        """Objects of statements that ran again: they keep their names, and nothing else may get their ids; and `spare`."""
 
     def learn(self, namespace: dict[str, Any], names: Iterable[str], cell: int) -> None:
         """Record what the cell with this index has defined under `names`; `namespace` is the notebook's."""
@@ -75,6 +76,17 @@ class Definitions:
             return self._objects[(name, cell)]
         except KeyError:
             raise LookupError(f"{name}, defined in cell {cell}, is not known in this kernel") from None
+
+    def spare(self, value: Any) -> None:
+        """Keep a value from dying if the notebook would see it: its last words belong to the cell that gives it up.
+
+        That cell has run, or runs, in another kernel; here its name only makes place.
+        """
+        finalizers: Any = getattr(weakref.finalize, "_registry", ())
+        if finalizers or any(
+            isinstance(obj, type) and hasattr(obj, "__del__") for obj in self._objects.values()
+        ):
+            self._former.append(value)
 
     def of_cell(self, cell: int) -> dict[str, Any]:
         """Return what the cell was last known to define, by the name of the notebook's variable."""

@@ -29,16 +29,17 @@ def forget_inherited() -> None:
     begin()
 
 
-def leave(namespace: dict[str, Any], is_copy: bool) -> None:
+def leave(namespace: dict[str, Any], is_copy: bool, over: bool = True) -> None:
     """End this process. Never returns.
 
     The notebook's functions for the end are called, its objects are dropped and its files are written out. A copy
-    does that for what was made in it only: what it inherited belongs to the original, which lives on.
+    does that for what was made in it only: what it inherited belongs to the original, which lives on. Objects are
+    dropped only when the notebook is `over`: in any other kernel they stand for those of the main one.
     """
     try:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        if not is_copy:
+        if over and not is_copy:
             namespace.clear()
             gc.collect()
         _write_out()

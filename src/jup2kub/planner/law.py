@@ -100,6 +100,13 @@ def stays(sheet: Sheet, index: int, costs: Costs, *, named: bool = False) -> Dec
         return _no(
             "J2K303", index, "is tagged raises-exception: what it leaves behind is known only when it ends"
         )
+    if sheet.dying is not None and index >= sheet.dying:
+        return _no(
+            "J2K317",
+            index,
+            f"may let go of an object that does something when it dies (cell {sheet.dying} says what), and that must happen once and in its place",
+            "use a context manager (`with`) instead of `__del__`",
+        )
     return _state(sheet, index) or _values(sheet, index, costs)
 
 

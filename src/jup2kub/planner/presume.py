@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -12,6 +13,7 @@ from jup2kub.model.notebook import Cell, Notebook
 
 from .cost import Costs
 
+LAST_WORDS = re.compile(r"\bdef __del__\b|\bfinalize\s*\(")
 UNREPEATABLE = frozenset(
     ["network", "process", "device", "outside", "input", "clock", "unseeded", "threads", "shell", "benchmark"]
 )
@@ -50,6 +52,8 @@ class Sheet:
     """Sources of the cell edges of each cell."""
     functions: Mapping[int, frozenset[str]] = field(default_factory=dict)
     """The names that cells bind to functions, classes and the like, imports do not count; cells in `split` are left out."""
+    dying: int | None = None
+    """The first cell from which on objects may do something when they die (`__del__`, `weakref.finalize`); None = none."""
     split: frozenset[int] = frozenset()
     """Cells whose definitions, all of them, are made before the rest runs; the cell was not seen to change them."""
 
@@ -76,7 +80,8 @@ def sheet(
     split = frozenset(i for i, names in functions.items() if _splits(flows[i], names, facts.get(i)))
     kept = {i: names for i, names in functions.items() if i not in split}
     edges = {i: frozenset(s) for i, s in before.items()}
-    return Sheet(order, cells, flows, facts, estimates, edges, kept, split)
+    dying = next((i for i in order if LAST_WORDS.search(cells[i].source)), None)
+    return Sheet(order, cells, flows, facts, estimates, edges, kept, dying, split)
 
 
 def _splits(flow: CellFlow, functions: frozenset[str], facts: Facts | None) -> bool:
