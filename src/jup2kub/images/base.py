@@ -20,7 +20,7 @@ from jup2kub.images.rootfs import Look
 from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
 from jup2kub.kit.canon import digest, to_json
 
-VERSION = 2
+VERSION = 3
 """Of this module's work: a higher one makes layers anew."""
 USER = "j2k"
 UID = 1000
@@ -111,7 +111,11 @@ def complete(blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind
     entries = [*_users(seen), *_places(seen), *_names(seen), *_certificates(seen), *_loader(seen)]
     if found:
         entries += _bytecode(seen, found, minor, python)
-    made = layer.write(blobs, settle(entries, seen.ground), kind, "what the base lacks") if entries else None
+    # These folders are meant to get another mode than they have below.
+    meant = Ground(
+        {**seen.ground.folders, **{e.path: e.mode for e in entries if e.is_folder}}, seen.ground.links
+    )
+    made = layer.write(blobs, settle(entries, meant), kind, "what the base lacks") if entries else None
     done = Completion(made, found and f"/{found}", _glibc(seen), _libraries(seen))
     blobs.remember(key, {**to_json(done), "layer": made.to_record() if made else None})
     return done

@@ -23,7 +23,7 @@ GLIBC = re.compile(
     r"(ld-linux.*|lib(c|m|dl|rt|pthread|util|resolv|anl|mvec|nsl|nss_\w+|thread_db|BrokenLocale|c_malloc_debug))\.so\.\d+"
 )
 """Parts of the C library: one version of all, and the base's own."""
-DRIVERS = re.compile(r"lib(cuda|nvidia|nvcuvid|nvoptix)[\w.-]*\.so")
+DRIVERS = re.compile(r"lib(cuda|cudadebugger|nvcuvid|nvoptix|nvidia-[\w-]+)\.so")
 """Belong to the node's kernel module, and are put in by its container runtime."""
 SEARCHED = re.compile(r"/(usr/)?(local/)?lib(64)?(/[\w]+-linux-gnu\w*)?")
 """Folders that loaders search by themselves."""
