@@ -47,6 +47,7 @@ class Built:
         return {
             "images": [[step, image.to_record()] for step, image in self.images],
             "notes": list(self.notes),
+            "bill": to_json(self.bill),
         }
 
     def unique(self, place: int) -> int:

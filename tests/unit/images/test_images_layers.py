@@ -16,7 +16,20 @@ from pathlib import Path
 import pytest
 
 from jup2kub.errors import EnvironmentProblem, UsageError
-from jup2kub.images import dockerfile, elf, layer, ldcache, oci, pyc, reference, rootfs, squeeze, tree, wheels
+from jup2kub.images import (
+    build,
+    dockerfile,
+    elf,
+    layer,
+    ldcache,
+    oci,
+    pyc,
+    reference,
+    rootfs,
+    squeeze,
+    tree,
+    wheels,
+)
 from jup2kub.images.blobs import Blobs
 from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
 
@@ -125,6 +138,16 @@ def test_an_image_survives_its_record(blobs: Blobs) -> None:
         one.manifest,
         one.command,
     )
+
+
+def test_what_was_built_survives_its_record(blobs: Blobs) -> None:
+    made = build.Built(
+        (("main", image(blobs, "a:1", b"1")), ("fit", image(blobs, "a:2", b"2"))), ("n",), blobs.put(b"{}")
+    )
+    again = build.from_record(json.loads(json.dumps(made.to_record())))
+    assert (again.notes, again.bill) == (made.notes, made.bill)
+    assert [(s, i.blobs, i.name) for s, i in again.images] == [(s, i.blobs, i.name) for s, i in made.images]
+    assert again.unique(1) == made.unique(1) == made.images[1][1].size
 
 
 def test_whiteouts_take_away_what_is_below(blobs: Blobs) -> None:
