@@ -116,7 +116,7 @@ class FakeKernel:
     async def fork(self) -> FakeKernel:
         return FakeKernel(copy.deepcopy(self.space))
 
-    async def close(self) -> None:
+    async def close(self, *, over: bool = True) -> None:
         self.closed = True
 
     def kill(self) -> None:
