@@ -69,6 +69,6 @@ def _same(path: Path, image: Mapping[str, Any]) -> bool:
         stat = path.stat()
     except OSError:
         return False
-    if stat.st_size != image["bytes"]:
+    if stat.st_size != image["bytes"] or stat.st_mode & 0o777 != image["mode"]:
         return False
     return stat.st_mtime_ns == image.get("mtime") or file_digest(path) == image["sha256"]

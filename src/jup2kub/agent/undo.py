@@ -76,6 +76,9 @@ def _put_back(entry: Mapping[str, Any], undo: Path) -> None:
         _remove(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(entry["target"])
+    elif was == "rights":
+        with contextlib.suppress(OSError):
+            path.chmod(entry["mode"])
     elif was == "moved":
         if Path(entry["target"]).is_dir() and not path.exists():
             Path(entry["target"]).rename(path)

@@ -22,7 +22,8 @@ JOURNAL = "journal"
 """In the undo folder: a line of JSON per change, written before the change.
 
 `path`: absolute. `was`: what the path held before: ``file`` (`copy` names its content), ``longer`` (only appended to:
-`size`), ``absent``, ``folder``, ``link`` (`target`), ``moved`` (it is now at `target`).
+`size`), ``absent``, ``folder``, ``link`` (`target`), ``moved`` (it is now at `target`), ``rights``
+(only its `mode` changes).
 """
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 PROCESS = frozenset(
@@ -148,6 +149,7 @@ class Files:
             "os.rmdir",
             "os.mkdir",
             "os.truncate",
+            "os.chmod",
             "os.link",
             "os.symlink",
         ):
@@ -252,6 +254,16 @@ class Files:
         full = self._path(path)
         if full:
             self._change(full)
+
+    def _chmod(self, path: Any, mode: Any = 0, folder: Any = -1) -> None:
+        full = self._path(path, folder)
+        if not full:
+            return
+        if full not in self.written:
+            self.read[full] = None  # for the content stays
+        self.written[full] = None
+        if full not in self._journaled:  # else what it was is kept, rights and all
+            self._note({"path": full, "was": "rights", "mode": stat.S_IMODE(os.stat(full).st_mode)})
 
     def _link(self, source: Any, target: Any, source_folder: Any = -1, target_folder: Any = -1) -> None:
         full = self._path(target, target_folder)
