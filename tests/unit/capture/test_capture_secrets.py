@@ -16,10 +16,10 @@ GITHUB = "ghp_" + "a1B2" * 9
 @pytest.mark.parametrize(
     "path",
     [
-        "/home/u/.aws/credentials", "/home/u/.netrc", "/work/p/.env", "/work/p/.env.production", "/home/u/.ssh/id_rsa",
+        "/home/u/.aws/credentials", "/home/u/.netrc", "/srv/p/.env", "/srv/p/.env.production", "/home/u/.ssh/id_rsa",
         "/home/u/.kube/config", "/home/u/.config/gcloud/x.json", "/run/secrets/token", "/home/u/.pypirc",
         "/tmp/kernel-1234.json", "/home/u/.cache/huggingface/token", "/etc/shadow", "/home/u/server.key",
-        "/home/u/.docker/config.json", "/work/p/service-account.json", "/home/u/.bash_history",
+        "/home/u/.docker/config.json", "/srv/p/service-account.json", "/home/u/.bash_history",
     ],
 )  # fmt: skip
 def test_denied_by_place_or_name(path: str) -> None:
@@ -28,7 +28,7 @@ def test_denied_by_place_or_name(path: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["/work/p/data.csv", "/work/p/.env.example", "/work/p/keys.py", "/usr/lib/ssl/cert.pem", "/work/p/tokens.txt", "/work/p/environment.yml"],
+    ["/srv/p/data.csv", "/srv/p/.env.example", "/srv/p/keys.py", "/usr/lib/ssl/cert.pem", "/srv/p/tokens.txt", "/srv/p/environment.yml"],
 )  # fmt: skip
 def test_ordinary_files_may_travel(path: str) -> None:
     assert secrets.denied(path) == ""
