@@ -52,11 +52,10 @@ def build_and_push(
 
 
 def renamed(reference: str, pushed: str, pull: str) -> str:
-    """Return the reference as nodes name it. Raises UsageError for a registry that is not its beginning."""
+    """Return the reference as nodes name it: without a scheme. Raises UsageError for a registry that is not its beginning."""
+    plain, place = reference.removeprefix("http://"), pushed.removeprefix("http://")
     if not pull:
-        return reference
-    if not reference.startswith(pushed):
-        raise UsageError(
-            "J2K719", f"{reference} does not begin with {pushed}", "name the registry as HOST/NAME"
-        )
-    return pull + reference[len(pushed) :]
+        return plain
+    if not plain.startswith(place):
+        raise UsageError("J2K719", f"{plain} does not begin with {place}", "name the registry as HOST/NAME")
+    return pull + plain[len(place) :]

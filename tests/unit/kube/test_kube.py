@@ -17,6 +17,7 @@ from jup2kub.cluster.rest import Request, problem
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
 from jup2kub.kube.drive import clear
+from jup2kub.kube.image import renamed
 from jup2kub.kube.line import ProxyTransport
 from jup2kub.kube.preflight import NEEDED, TO_GIVE
 from jup2kub.kube.runs import Remembered
@@ -311,3 +312,11 @@ def test_a_state_is_told_in_words() -> None:
         "    cell 4  ready: waits for a free worker",
         "  pod p2: waiting: waiting for 1 nvidia.com/gpu (0 of 7 nodes have one free)",
     ]
+
+
+def test_an_image_may_have_another_name_for_nodes() -> None:
+    digest = "@sha256:" + "a" * 64
+    assert renamed(f"r:5000/x{digest}", "http://r:5000/x", "") == f"r:5000/x{digest}"
+    assert renamed(f"r:5000/x{digest}", "http://r:5000/x", "inside:80/x") == f"inside:80/x{digest}"
+    with pytest.raises(UsageError, match="does not begin"):
+        renamed(f"r:5000/x{digest}", "other/x", "inside/x")
