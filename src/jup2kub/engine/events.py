@@ -26,6 +26,8 @@ class WorkerJoined(Event):
     memory: int = 0
     """Bytes; 0 = not known, never a limit."""
     gpu: int = 0
+    running: tuple[tuple[str, int], ...] = ()
+    """Attempts (task, number) that it has under way, for whoever has forgotten them."""
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,9 @@ class _Fold:
                 event.worker, event.image, event.cpu, event.memory, event.gpu, self.now
             )
             self._heard(event.worker, "", 0)
+            # Before anything is offered: it may be just what the worker has under way.
+            for task, attempt in event.running:
+                self._resumed(ev.Resumed(event.worker, task, attempt))
 
     def _left(self, event: ev.WorkerLeft) -> None:
         self.gone |= {event.worker}
@@ -149,11 +152,11 @@ class _Fold:
 
     def _resumed(self, event: ev.Resumed) -> None:
         """Take an attempt that is under way as it is: work is not done again because a server was lost."""
+        self._heard(event.worker, event.task, event.attempt)
         task = self.tasks.get(event.task)
         if task is None or task.state in TERMINAL or event.worker not in self.workers:
             return
         if self._live(event.task, event.attempt):
-            self._heard(event.worker, event.task, event.attempt)
             return
         live = Attempt(event.attempt, event.worker, self.now, self.now, event.state, task.memory)
         number = max(task.number, event.attempt)

@@ -15,8 +15,9 @@ from typing import Any
 
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import INFRASTRUCTURE, KINDS_OF_LOSS, MEMORY, Config
+from jup2kub.engine.server import views
 from jup2kub.engine.state import advance
-from jup2kub.engine.tasks import LOST, MAIN, TERMINAL, State, by_cell, waiting
+from jup2kub.engine.tasks import LOST, MAIN, State, by_cell
 from jup2kub.errors import StoreProblem
 from jup2kub.model.job import Job
 from jup2kub.store import BlobRef, Record, Slot, Store
@@ -180,11 +181,13 @@ class Desk:
                 self.boxes[worker] = Box(threading.Condition(self._lock), dict(body))
             if self.ended is not None:
                 self._write(worker, {"do": "leave"})
-            known = self.state.workers.get(worker)
-            if known is None:
-                self.apply(ev.WorkerJoined(worker, body["image"], body["cpu"], body["memory"], body["gpu"]))
-            for task, attempt, state in body["running"]:
-                self.apply(ev.Resumed(worker, task, attempt, state))
+            running = tuple((str(task), int(attempt)) for task, attempt, _ in body["running"])
+            if worker in self.state.workers:
+                for task, attempt in running:
+                    self.apply(ev.Resumed(worker, task, attempt))
+            else:
+                offer = (body["image"], body["cpu"], body["memory"], body["gpu"])
+                self.apply(ev.WorkerJoined(worker, *offer, running))
             return {
                 "run": self.run,
                 "job": {"sha256": self.where.sha256, "bytes": self.where.bytes},
@@ -349,39 +352,14 @@ class Desk:
     def status(self, body: Mapping[str, Any]) -> Any:
         """Return the tasks, the agents, and what is waited for, as JSON."""
         with self._lock:
-            words, now = waiting(self.state), self._clock()
-            tasks = [
-                {
-                    "task": t.id,
-                    "cells": list(t.cells),
-                    "state": t.state,
-                    "reason": t.reason or words.get(t.id, ""),
-                    "spent": dict(t.spent),
-                    "attempts": [
-                        {"worker": a.worker, "number": a.number, "seconds": now - a.since, "silent": a.silent}
-                        for a in t.attempts
-                    ],
-                }
-                for t in self.state.tasks.values()
-                if t.id == MAIN or t.turn or t.attempts or t.state in TERMINAL
-            ]
-            agents = [
-                {
-                    "worker": w.id,
-                    "image": w.image,
-                    "cpu": w.cpu,
-                    "quiet": now - w.seen,
-                    **self.boxes[w.id].about,
-                }
-                for w in self.state.workers.values()
-                if w.id in self.boxes
-            ]
+            now = self._clock()
+            here = [a for a in views.agents(self.state, now) if a["worker"] in self.boxes]
             return {
                 "run": self.run,
                 "name": self.job.name,
                 "ended": self.ended,
-                "tasks": tasks,
-                "agents": agents,
+                "tasks": views.tasks(self.state, now),
+                "agents": [{**a, **self.boxes[a["worker"]].about} for a in here],
                 "waits": self.waits,
             }
 
