@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from jup2kub.errors import EnvironmentProblem
+
 
 @dataclass(frozen=True)
 class Blob:
@@ -45,14 +47,24 @@ class Sink:
 
 
 class Blobs:
-    """A folder of blobs and of records about them. Writers need no lock: a name appears only when it is whole."""
+    """A folder of blobs and of records about them. Writers need no lock: a name appears only when it is whole.
+
+    Making one raises EnvironmentProblem (J2K618) where the folder cannot be written.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._blobs = root / "sha256"
         self._records = root / "records"
-        for folder in (self._blobs, self._records):
-            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for folder in (self._blobs, self._records):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "J2K618",
+                f"the cache of images cannot be made: {error}",
+                "XDG_CACHE_HOME names another folder for caches",
+            ) from error
 
     def path(self, digest: str) -> Path:
         """Return where the blob lies, whether it is there or not."""

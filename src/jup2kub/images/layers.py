@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from jup2kub.errors import EnvironmentProblem
 from jup2kub.images import layer
 from jup2kub.images.blobs import Blobs
 from jup2kub.images.layer import Layer
@@ -35,6 +36,7 @@ class Maker:
         """Return the layer of a recipe (JSON values that tell everything its entries depend on).
 
         `entries` is called only if the cache has no such layer above a ground that places its folders as this one.
+        Raises EnvironmentProblem (J2K618).
         """
         key = digest(["layer", VERSION, self.kind, recipe, _surroundings(ground)])
         known = self.blobs.record(key)
@@ -42,7 +44,14 @@ class Maker:
             found = layer.from_record(known)
             if self.blobs.has(found.blob):
                 return found
-        made = layer.write(self.blobs, settle(entries(), ground), self.kind, title)
+        try:
+            made = layer.write(self.blobs, settle(entries(), ground), self.kind, title)
+        except OSError as error:
+            raise EnvironmentProblem(
+                "J2K618",
+                f"the layer of {title} could not be written: {error}",
+                f"see whether there is room in {self.blobs.root}, and build again",
+            ) from error
         self.blobs.remember(key, made.to_record())
         self.tell(Told(f"layer {title}", made.blob.size))
         return made

@@ -15,8 +15,10 @@ from jup2kub.images import closure, debian, environment, machine, rootfs
 from jup2kub.images.base import Base, Completion, complete
 from jup2kub.images.blobs import Blobs
 from jup2kub.images.layer import write
+from jup2kub.images.layers import Maker
 from jup2kub.images.machine import Closure, Interpreter
-from jup2kub.images.tree import Ground, file, folder, link, settle
+from jup2kub.images.registry import Registry
+from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
 from jup2kub.model.env import LOCK_VERSION, Lock, Platform, Python, Wheel
 
 
@@ -181,3 +183,29 @@ def test_files_that_went_into_something_are_watched(tmp_path: Path) -> None:
     assert fingerprint.still(facts)
     (tmp_path / "a").unlink()
     assert not fingerprint.still(facts)
+
+
+def test_a_layer_of_a_file_that_goes_away_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").write_text("x")
+    entry = file("x", tmp_path / "x")
+    (tmp_path / "x").unlink()
+    maker = Maker(Blobs(tmp_path / "cache"), "gzip", lambda told: None, lambda reference: Registry(""))
+    with pytest.raises(EnvironmentProblem, match="J2K618"):
+        maker.make(["x"], "x", Ground(), lambda: [entry])
+
+
+def test_a_layer_is_made_once(tmp_path: Path) -> None:
+    asked = []
+
+    def entries() -> list[Entry]:
+        asked.append(1)
+        return [file("x", b"x")]
+
+    maker = Maker(Blobs(tmp_path), "gzip", lambda told: None, lambda reference: Registry(""))
+    one = maker.make(["x", 1], "x", Ground(), entries)
+    assert maker.make(["x", 1], "x", Ground(), entries) == one
+    assert len(asked) == 1
+    maker.blobs.path(one.blob.digest).unlink()
+    assert maker.make(["x", 1], "x", Ground(), entries) == one
+    maker.make(["x", 1], "x", Ground({"tmp": 0o1777}), entries)
+    assert len(asked) == 3, "what is below may show in a layer"
