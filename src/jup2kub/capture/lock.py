@@ -67,10 +67,16 @@ def lock(asked: Asked, vendor: Vendor | None = None) -> Lock:
     looked = look_around(asked)
     environment = looked.environment
     found = _roots(asked, looked)
+    in_cells = declared.in_cells(asked.notebook, asked.folder)
+    if in_cells.wishes and "pip" in environment.distributions:
+        # Such a cell runs in an image too: there pip finds everything installed, and needs no network.
+        found.need("pip", f"{in_cells.wishes[0].where} runs it")
     wanted = wishes.weigh(
-        declared.beside(asked.folder) + declared.in_cells(asked.notebook, asked.folder), environment, found,
+        declared.beside(asked.folder) + in_cells,
+        environment,
+        found,
         lambda name: closure.is_local(name, environment, asked.folder),
-    )  # fmt: skip
+    )
     closed = closure.close(found.needs, _requirements(environment), environment)
     kinds = _kinds(closed, environment)
     if wanted.asks:

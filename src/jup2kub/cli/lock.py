@@ -39,6 +39,8 @@ def act(options: argparse.Namespace) -> int:
     output: Path = options.output or options.notebook.resolve().with_name("pylock.toml")
     common.save(output, pylock.text(found, output.resolve().parent, vendor.path))
     tell(found)
+    if not pylock.FILE_NAME.match(output.name):
+        common.say(f"note: pip and uv look for `pylock.toml` or `pylock.NAME.toml`, not for {output.name}")
     common.result(json.dumps(pylock.as_json(found)) if options.json else str(output))
     return EXIT_OK
 
