@@ -247,14 +247,7 @@ class Libraries(Expressions):
         package = dotted.partition(".")[0]
         packages = args.packages | {package}
         kind = entry.get("result")
-        roots = (
-            NONE.union(*(v.roots for v in args.all if not v.plain and not copied(v, entry)))
-            if entry.get("view") or (known.get("shares") and not entry.get("fresh") and "result" not in entry)
-            else NONE
-        )
-        code = args.code
-        if args.named.get("dtype", UNKNOWN).library == "builtins.object":
-            roots = args.roots  # an array of objects holds them
+        roots, code = self._result_roots(entry, known, args), args.code
         name = dotted.rpartition(".")[2]
         if entry.get("generator"):
             return Value(type="stateful", packages=packages)
@@ -290,6 +283,13 @@ class Libraries(Expressions):
         if kind in ("ndarray", "frame", "dict", "list", "defaultdict", "data"):
             full = package == "numpy" and self.filled(name, args.values, args.named)
             return Value(roots, code, None, packages, kind, full=full)
+        return self._by_package(known, dotted, args, roots, packages)
+
+    def _by_package(
+        self, known: Mapping[str, Any], dotted: str, args: Args, roots: Names, packages: Names
+    ) -> Value:
+        """Return the result of a function of which only the package tells what it is."""
+        name, code = dotted.rpartition(".")[2], args.code
         if known.get("atoms"):
             return Value(type="atom", packages=packages)
         if known.get("stateful"):
@@ -302,13 +302,22 @@ class Libraries(Expressions):
                 moves=moving(args.all),
                 mode="tee" if name == "tee" else "",
             )
-        if package == "numpy":
+        if dotted.startswith("numpy."):
             full = self.filled(name, args.values, args.named)
             return Value(roots, code, None, packages, "ndarray", full=full)
         if name[:1].isupper():
             mode = "search" if name.endswith("SearchCV") else self._random_mode(name, args)
             return Value(roots, code, None, packages, "data", mode=mode)
         return Value(roots, code, None, packages)
+
+    def _result_roots(self, entry: Mapping[str, Any], known: Mapping[str, Any], args: Args) -> Names:
+        """Return the labels of the arguments that a result may share."""
+        if args.named.get("dtype", UNKNOWN).library == "builtins.object":
+            return args.roots  # an array of objects holds them
+        shares = known.get("shares") and not entry.get("fresh") and "result" not in entry
+        if not entry.get("view") and not shares:
+            return NONE
+        return NONE.union(*(v.roots for v in args.all if not v.plain and not copied(v, entry)))
 
     def _drawing(self, name: str, packages: Names) -> Value:
         """Return what a plotting function makes; of `subplots` a figure and its axes, at least one, which share it."""
