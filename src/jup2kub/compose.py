@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -317,6 +318,24 @@ def take_back_unfinished(store: Store, info: RunInfo) -> UndoLog:
     return mine
 
 
+def _terms(settings: Settings, run: str, proof: Proof, launch: Launch) -> Terms:
+    return Terms(
+        run=run,
+        project=settings.notebook.resolve().parent,
+        workers=settings.workers,
+        fresh=settings.fresh,
+        keep_going=settings.keep_going,
+        fork=settings.fork,
+        offload=settings.offload,
+        digests=proof.digests,
+        keep_undo=proof.undo,
+        redo=settings.redo,
+        skip=settings.skip,
+        collect=settings.collect,
+        environ=dict(launch.env),
+    )
+
+
 async def _run(
     settings: Settings,
     store: Store,
@@ -331,21 +350,7 @@ async def _run(
     info = store.open_run(key, fresh=settings.fresh)
     document = canonical(to_json(compiled.plan))
     store.update_run(info.id, plan=BlobRef(store.put_blob(document), len(document)))
-    terms = Terms(
-        run=info.id,
-        project=settings.notebook.resolve().parent,
-        workers=settings.workers,
-        fresh=settings.fresh,
-        keep_going=settings.keep_going,
-        fork=settings.fork,
-        offload=settings.offload,
-        digests=proof.digests,
-        keep_undo=proof.undo,
-        redo=settings.redo,
-        skip=settings.skip,
-        collect=settings.collect,
-        environ=dict(launch.env),
-    )
+    terms = _terms(settings, info.id, proof, launch)
     sources = {c.index: c.source for c in compiled.notebook.code}
     undo = take_back_unfinished(store, info)
     session = Session(
@@ -359,8 +364,7 @@ async def _run(
         undo,
     )
 
-    def again() -> Compiled:
-        return compile_notebook(compiled.notebook, replace(settings, plan="hybrid"), store)
+    again = functools.partial(compile_notebook, compiled.notebook, replace(settings, plan="hybrid"), store)
 
     def replan() -> None:
         found = again()
