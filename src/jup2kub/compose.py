@@ -367,8 +367,7 @@ async def _run(
     again = functools.partial(compile_notebook, compiled.notebook, replace(settings, plan="hybrid"), store)
 
     def replan() -> None:
-        found = again()
-        session.use(found.plan, found.keys)
+        session.use((found := again()).plan, found.keys)
 
     session.flights, session.look_again = flights, lambda: again().plan
     state = "interrupted"
