@@ -21,6 +21,8 @@ from jup2kub.cluster import Cluster, outside
 
 ROOT = Path(__file__).parents[2]
 KIT = Path(os.environ.get("J2K_TEST_CLUSTER_KIT", ROOT / ".." / "shared" / "cluster" / "up"))
+OWN = Path(os.environ.get("JUP2KUB_CLUSTER_DIR", "/var/tmp/jup2kub-cluster"))
+"""Where the test cluster keeps its kubeconfig: with another one in `KUBECONFIG`, that cluster is meant."""
 IMAGE = os.environ.get("J2K_TEST_IMAGE", "localhost/j2k-science:1")
 """Python >= 3.9, ipykernel, numpy, pandas, scikit-learn, matplotlib; on every node."""
 
@@ -32,6 +34,8 @@ class Kit:
     folder: Path | None
     """None = the cluster was given by KUBECONFIG: nodes cannot be killed."""
     kubeconfig: str
+    registry: str = ""
+    """That nodes pull from, without encryption; empty = none is known."""
 
     def __call__(self, *words: str, seconds: float = 120) -> str:
         """Run `node kill 2`, `apiserver stop` and the like; skip the test on another cluster."""
@@ -52,8 +56,8 @@ class Kit:
 def kit() -> Kit:
     """Bring the cluster up once."""
     named = os.environ.get("KUBECONFIG")
-    if named and not KIT.exists():
-        return Kit(None, named)
+    if named and not (KIT.exists() and Path(named).parent == OWN):
+        return Kit(None, named, os.environ.get("J2K_REGISTRY", ""))
     if not KIT.exists():
         pytest.skip("THERE IS NO CLUSTER HERE: set KUBECONFIG or J2K_TEST_CLUSTER_KIT")
     done = subprocess.run([str(KIT)], capture_output=True, text=True, timeout=900, check=False)
@@ -62,7 +66,7 @@ def kit() -> Kit:
     exported = dict(
         shlex.split(line)[1].split("=", 1) for line in done.stdout.splitlines() if line.startswith("export ")
     )
-    return Kit(KIT.parent, exported["KUBECONFIG"])
+    return Kit(KIT.parent, exported["KUBECONFIG"], exported["J2K_REGISTRY"])
 
 
 def kubectl(kit: Kit, *words: str, given: str = "", seconds: float = 120) -> str:

@@ -110,6 +110,14 @@ def test_a_pack_of_a_part_runs_without_the_project(tmp_path: Path, cli: Cli) -> 
     assert [p.read_text() for p in written] == ["8"]
 
 
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, cli: Cli) -> None:
+    path = study(tmp_path / "project")
+    before = {p.name: p.read_bytes() for p in path.parent.iterdir()}
+    done = cli("capture", str(path), "-o", str(path.parent), "--rpz", code=2)
+    assert "J2K657" in done.stderr
+    assert {p.name: p.read_bytes() for p in path.parent.iterdir()} == before
+
+
 PLANTED = {
     name: f"planted{name}7d1f9c{number}".encode()
     for number, name in enumerate(("aws", "netrc", "dotenv", "environ", "output", "ssh"))

@@ -272,3 +272,5 @@ def test_the_main_line_killed_after_a_cell_with_effects_has_acted(lab: Lab) -> N
     assert re.search(r"cell 1 may have acted|may have|half done", story), story
     assert "--redo 1" in story
     assert "--skip 1" in story
+    again = lab.cli("resume", lab.names[0], "--skip", "1")
+    assert lab.outputs()[2] == ["after\n"], again.stderr

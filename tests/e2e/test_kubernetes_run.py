@@ -283,3 +283,18 @@ def test_a_sweep_runs_what_is_shared_once(kit: Kit, namespace: str, project: Pat
     assert scores == [str(total * n) for n in (1, 2, 3)]
     assert len(list(out.glob("*.ipynb"))) == 3
     nothing_left(kit, namespace)
+
+
+def test_without_an_image_one_is_built_pushed_and_pulled_by_digest(
+    kit: Kit, namespace: str, project: Path, tmp_path: Path
+) -> None:
+    if not kit.registry:
+        pytest.skip("NO REGISTRY IS KNOWN: set J2K_REGISTRY")
+    source = notebook(project / "plain.ipynb", "import math", "round(math.pi, 4)")
+    where = f"http://{kit.registry}/j2k-e2e/plain"
+    done = Cli(kit.kubeconfig, tmp_path)(
+        "run", str(source), "--on", "kubernetes", "-n", namespace, "--registry", where, seconds=900
+    )
+    assert "push:" in done.stderr
+    assert outputs(project / "plain.executed.ipynb") == [[], ["3.1416"]]
+    nothing_left(kit, namespace)

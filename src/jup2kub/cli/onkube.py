@@ -97,8 +97,10 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
         raise
     except Jup2KubError as problem:
         if begun:
+            name = begun[0].run
             common.say(
-                f"run {begun[0].run} stays in namespace {begun[0].namespace}: `jup2kub delete {begun[0].run}` removes it"
+                f"run {name} stays in namespace {begun[0].namespace}: `jup2kub resume {name}` goes on from what it has "
+                f"kept, `jup2kub delete {name}` removes it"
             )
         raise problem
     finally:

@@ -60,13 +60,21 @@ def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Clu
     preflight.check_version(cluster)
     preflight.check_data(cluster, spec)
     spec, left = preflight.settle_rights(cluster, spec, note(tell))
-    others = runs.of_notebook(cluster, spec.notebook)
-    if others:
-        raise UsageError(
-            "J2K720",
-            f"run {others[0]} of this notebook is in the cluster",
-            f"`jup2kub collect {others[0]}` waits for it and brings its result; `jup2kub delete {others[0]}` removes it",
+    for other in runs.of_notebook(cluster, spec.notebook):
+        if not ended_early(cluster, other):
+            raise UsageError(
+                "J2K720",
+                f"run {other} of this notebook is in the cluster",
+                f"`jup2kub collect {other}` waits for it and brings its result; "
+                f"`jup2kub delete {other}` removes it",
+            )
+        tell(
+            Told(
+                "note",
+                text=f"run {other} of this notebook ended early: this one goes on from what it has kept",
+            )
         )
+        clear(cluster, other)
     missing = storage.administrator_objects(spec, storage.parse(wishes.storage))
     for obj in missing:
         try:
@@ -85,6 +93,17 @@ def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Clu
             Told("note", text=f"the image lacks modules that the notebook imports: {', '.join(seen.missing)}")
         )
     return replace(spec, network_policy="NetworkPolicy" not in left)
+
+
+def ended_early(cluster: Cluster, run: str) -> bool:
+    """Return whether a run has ended without a result that could be collected; False also where that cannot be known."""
+    try:
+        with reached(run, cluster, patience=10.0) as running:
+            found = running.away.link.ask("/v1/result", {})
+    except Jup2KubError:
+        return False
+    record = found["record"]
+    return found["ended"] is not None and (record is None or record["problem"] is not None)
 
 
 def modules_of(compiled: Compiled) -> set[str]:

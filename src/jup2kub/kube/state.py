@@ -62,6 +62,8 @@ def lines(state: Mapping[str, Any], duration: Any) -> list[str]:
         found.append(f"  run server: {server['state']}{': ' if server['why'] else ''}{server['why']}")
     nodes = {p["pod"]: p["node"] for p in state["pods"]}
     for task in state["tasks"]:
+        if task["state"] == "CANCELLED" and not task["attempts"] and state["ended"]:
+            continue  # The main line ran this cell itself.
         found += _task(task, nodes, duration)
     for one in state["pods"]:
         if one["state"] != "running":
