@@ -51,7 +51,8 @@ def capture(
     """Run the notebook once under observation and write what it used to `output` (None: `NB.capture` beside it).
 
     `parts`: given instead of a selector.
-    Raises UsageError J2K680 (secrets), J2K690, J2K691 (selector); EnvironmentProblem J2K650–J2K655, J2K692.
+    Raises UsageError J2K680 (secrets), J2K690, J2K691 (selector), J2K231, J2K657 (folder); EnvironmentProblem
+    J2K650–J2K655, J2K692.
     """
     subject_of = replace(asked(settings), seen=None, imports=())
     secrets.refuse(secrets.in_notebook(subject_of.notebook, subject_of.values))
@@ -64,15 +65,36 @@ def capture(
             "`pip install 'jup2kub[capture]'` on x86-64",
         )
     folder = output or capture_folder(settings.notebook.resolve())
+    _open(folder)
+    tell(f"watched by {backend.name}" + (f" ({backend.why})" if backend.why else ""))
+    with tempfile.TemporaryDirectory(prefix="j2k-capture-") as scratch:
+        return _captured(settings, subject_of, parts, backend, folder.resolve(), Path(scratch), rpz, tell)
+
+
+def _open(folder: Path) -> None:
+    """Make the folder. Raises UsageError J2K231, or J2K657 if it holds something that no capture has written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        foreign = any(folder.iterdir()) and "seen" not in _earlier(folder)
     except OSError as error:
         raise UsageError(
             "J2K231", f"cannot write {folder}: {error.strerror}", "choose another `-o`"
         ) from error
-    tell(f"watched by {backend.name}" + (f" ({backend.why})" if backend.why else ""))
-    with tempfile.TemporaryDirectory(prefix="j2k-capture-") as scratch:
-        return _captured(settings, subject_of, parts, backend, folder.resolve(), Path(scratch), rpz, tell)
+    if foreign:
+        raise UsageError(
+            "J2K657",
+            f"{folder} is not empty, and no capture",
+            "name an empty folder, a new one, or that of a capture",
+        )
+
+
+def _earlier(folder: Path) -> Mapping[str, Any]:
+    """Return the report of an earlier capture into the same folder; {} if there is none."""
+    try:
+        found = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _captured(
@@ -92,17 +114,22 @@ def _captured(
         notebook, subject_of.folder, subject_of.launch, looked.environment, modules, subject_of.values
     )
     traced = asyncio.run(trace(subject, backend, scratch, tell))
+    _forget(folder)
     files: list[Path] = []
     if backend.name == "reprozip":
         withheld = packs.clean(scratch, traced, subject_of.values)
         known = {w.partition(" (cell")[0].partition(":")[0] for w in traced.seen.withheld}
         more = tuple(w for w in withheld if w.partition(":")[0] not in known)
         traced = replace(traced, seen=replace(traced.seen, withheld=(*traced.seen.withheld, *more)))
-        shutil.copyfile(packs.configuration(scratch), folder / "config.yml")
-        files.append(folder / "config.yml")
-    report = _report(settings, subject_of, traced)
+    packed = parts or _whole(settings, notebook)
+    made = [f"{p.name}.ipynb" for p in (packed if rpz else parts)]
+    made += ["run_part.py", "notebook.ipynb", *(f"{p.name}.rpz" for p in packed)] * rpz
+    report = {**_report(settings, subject_of, traced), "files": made}
     _write(folder / REPORT, json.dumps(report, indent=1, sort_keys=True, ensure_ascii=False), subject_of)
     files.append(folder / REPORT)
+    if backend.name == "reprozip":
+        shutil.copyfile(packs.configuration(scratch), folder / "config.yml")
+        files.append(folder / "config.yml")
     wanted = _needed(settings, notebook, parts)
     for part in parts:
         document = _part(notebook, part, wanted)
@@ -115,9 +142,22 @@ def _captured(
         packs.learn_runner(scratch, python, subject_of.folder, environ)
         packs.clean(scratch, traced, subject_of.values)
         packs.configuration(scratch)
-        made = _packs(settings, notebook, parts, wanted, traced, folder, scratch, python, tell)
-        files += [path for path in made if path not in files]
+        new = _packs(settings, notebook, packed, wanted, traced, folder, scratch, python, tell)
+        files += [path for path in new if path not in files]
     return Captured(folder, tuple(files), traced, report)
+
+
+def _whole(settings: Settings, notebook: Notebook) -> tuple[Part, ...]:
+    """Return the one part of a notebook that is not cut."""
+    return (Part(1, settings.notebook.stem, tuple(c.index for c in notebook.cells)),)
+
+
+def _forget(folder: Path) -> None:
+    """Remove the parts and packs that an earlier capture has listed: they may be of another text, or cut otherwise."""
+    names = _earlier(folder).get("files") or []
+    for name in names:
+        if isinstance(name, str) and Path(name).name == name and name.endswith((".ipynb", ".rpz", ".py")):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _report(settings: Settings, subject_of: Asked, traced: Traced) -> dict[str, Any]:
@@ -191,7 +231,7 @@ def _packs(
     python: str,
     tell: Tell,
 ) -> list[Path]:
-    """Make one pack per part; without parts, one of the whole."""
+    """Make one pack per part."""
     runner = folder / "run_part.py"
     shutil.copyfile(packs.RUNNER, runner)
     source = folder / "notebook.ipynb"
@@ -199,7 +239,7 @@ def _packs(
     source.write_bytes(ipynb.write(whole))
     software = packs.written_software(traced)
     files: list[Path] = [runner, source]
-    for part in parts or (Part(1, settings.notebook.stem, tuple(c.index for c in notebook.cells)),):
+    for part in parts:
         path = folder / f"{part.name}.ipynb"
         path.write_bytes(ipynb.write(_part(notebook, part, wanted)))
         program = Program(
