@@ -30,8 +30,22 @@ SYSTEM = (
     "/sys/",
     "/dev/",
     "/run/",
-    "/var/",
+    "/var/cache/",
+    "/var/lib/",
+    "/var/run/",
 )
+CACHES = (
+    "matplotlib",
+    "fontconfig",
+    "pip",
+    "uv",
+    "jedi",
+    "numba",
+    "jup2kub",
+    "jup2kub-images",
+    "mesa_shader_cache",
+)
+"""Of `~/.cache`: what software makes for itself. Others, as of models and data sets, hold what a notebook needs."""
 LARGEST = 20_000
 """Files of the project whose state is noted before the run; of more than these, sizes and digests are not told."""
 
@@ -103,7 +117,8 @@ class Places:
         names = [python.prefix, python.base_prefix, environment.stdlib, str(CHILD), *map(str, ours)]
         names += [d.site for d in environment.distributions.values()]
         names += [place for d in environment.distributions.values() for place in d.editable.values()]
-        names += [os.path.join(home, n) for n in (".ipython", ".jupyter", ".cache", ".local/share/jupyter")]
+        names += [os.path.join(home, n) for n in (".ipython", ".jupyter", ".local/share/jupyter")]
+        names += [os.path.join(home, ".cache", n) for n in CACHES]
         names += [os.path.join(home, ".config", n) for n in ("matplotlib", "ipython", "jupyter")]
         both = {p for n in names if n for p in (os.path.abspath(n), os.path.realpath(n))}
         return cls(
@@ -210,7 +225,7 @@ def forbidden(path: str, places: Places, values: Iterable[bytes] = ()) -> str:
     inner = max((p for p in (*places.software, places.project) if path.startswith(p)), key=len, default="")
     home = os.path.expanduser("~").rstrip("/") + "/"
     if not inner and home != "/" and path.startswith(home) and path[len(home) :].startswith("."):
-        return "a hidden file of the home folder"
+        return "a hidden file of the home folder; if the notebook needs it, put it into the project"
     # What an index or a distribution has published is public, and full of keys that look like secrets.
     if (inner and inner != places.project) or path.startswith(SYSTEM):
         return ""

@@ -64,6 +64,9 @@ def tell(found: Captured) -> None:
     for host in seen.hosts:
         common.say(f"host: {host}")
     for text in seen.withheld:
-        common.say(f"left out: {text}; give it to the notebook as a Kubernetes Secret")
+        secret = "credentials" in text or " holds " in text
+        common.say(
+            f"left out: {text}" + ("; give it to the notebook as a Kubernetes Secret" if secret else "")
+        )
     for text in seen.unseen:
         common.say(f"not seen: {text}")

@@ -4,6 +4,9 @@ import json
 import sqlite3
 from pathlib import Path
 
+import pytest
+from capture_world import environment
+
 from jup2kub.capture import attribute, backends
 from jup2kub.capture.attribute import Places
 from jup2kub.capture.backends import Event
@@ -108,3 +111,18 @@ def test_data_files_and_what_is_left_out(tmp_path: Path) -> None:
         ("old.txt", (), (3,), 3, False),
     ]
     assert [w.partition(":")[0] for w in withheld] == [".env (cell 2)", "keyed.py (cell 2)"]
+
+
+def test_hidden_files_of_the_home_are_told_and_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    places = Places.of(environment(tmp_path), tmp_path / "project")
+    for name in (".cache/hub/model.bin", ".cache/matplotlib/fonts.json", "data/open.csv"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("1")
+    touched = attribute.Touched(read={str(p): {1} for p in tmp_path.rglob("*") if p.is_file()})
+    data, withheld = attribute.data_files(touched, places, {}, [])
+    assert [d.path for d in data] == [str(tmp_path / "data" / "open.csv")]
+    assert [w.partition(" (cell")[0] for w in withheld] == [str(tmp_path / ".cache" / "hub" / "model.bin")]
+    assert "put it into the project" in withheld[0]
