@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import socket
 import threading
 import time
 import uuid
@@ -30,6 +31,8 @@ from . import Missing
 TOKEN, REQUEST, EPOCH = "X-J2K-Token", "X-J2K-Request", "X-J2K-Epoch"
 PATIENCE = 600.0
 """Seconds that a server may be away before a request is given up."""
+CONNECT = 3.0
+"""Seconds to connect: to an address whose pod is gone, packets may simply be lost."""
 AWAY = frozenset({502, 503, 504})
 """Answers of a proxy whose server is away, or of a server that is not ready."""
 FAMILIES = {
@@ -82,10 +85,13 @@ class Direct:
             connection = (
                 self._idle.pop() if self._idle else http.client.HTTPConnection(self._host, self._port)
             )
-        connection.timeout = timeout
-        if connection.sock is not None:
-            connection.sock.settimeout(timeout)
         try:
+            if connection.sock is None:
+                connection.timeout = min(timeout, CONNECT)
+                connection.connect()
+                notice_death(connection)
+            if connection.sock is not None:
+                connection.sock.settimeout(timeout)
             connection.request(method, self._prefix + path, body=body, headers=dict(headers))
             reply = connection.getresponse()
             data = reply.read()
@@ -102,6 +108,21 @@ class Direct:
             idle, self._idle = self._idle, []
         for connection in idle:
             connection.close()
+
+
+def notice_death(connection: http.client.HTTPConnection) -> None:
+    """Let a connection fail soon after the machine at its other end is gone, also while nothing is sent (Linux)."""
+    sock: socket.socket = connection.sock
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (
+        ("TCP_KEEPIDLE", 3),
+        ("TCP_KEEPINTVL", 2),
+        ("TCP_KEEPCNT", 3),
+        ("TCP_USER_TIMEOUT", 10_000),
+    ):
+        option = getattr(socket, name, None)
+        if option is not None:
+            sock.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 class Link:
