@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 
 from jup2kub.analyse.base import Walk
-from jup2kub.analyse.values import NONE, UNKNOWN, Value, holder, immutable, part
+from jup2kub.analyse.values import NONE, UNKNOWN, Code, Value, holder, immutable, part
 
 HOLDERS = ("dict", "list", "set", "tuple", "defaultdict", "ndarray", "plot")
 """Types whose methods are known: `plot` stands for the array of axes that `subplots` makes."""
@@ -28,7 +29,17 @@ class Comprehensions(Walk):
         return self._comprehension("dict", node.generators, [node.key, node.value])
 
     def _generatorexp(self, node: ast.GeneratorExp) -> Value:
-        return self._comprehension("stateful", node.generators, [node.elt])
+        value = self._comprehension("stateful", node.generators, [node.elt])
+        named = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        if not any(n in self.space.env and self.space.env[n].type != "module" for n in named):
+            return value
+        # What it names is looked up when it is gone through, perhaps in a later cell.
+        body = ast.copy_location(ast.ListComp(node.elt, node.generators), node)
+        nothing = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+        late = ast.copy_location(ast.Lambda(nothing, body), node)
+        seen = tuple(s for i, s in enumerate(self.scopes) if i not in self.class_depth)
+        code = Code("<genexpr>", late, self.space.label, (*self.outer, *seen))
+        return replace(value, code=value.code | {(code, "running")})
 
     def _comprehension(self, kind: str, generators: list[ast.comprehension], parts: list[ast.expr]) -> Value:
         first = self.consume(generators[0].iter)
