@@ -20,6 +20,7 @@ from jup2kub.cluster.deployer import connect
 from jup2kub.compose import Execution, Proof, Settings, default_store, open_store
 from jup2kub.errors import Interrupted, Jup2KubError, UsageError
 from jup2kub.kube import drive, image, runs
+from jup2kub.kube.advice import right_size
 from jup2kub.kube.runs import Remembered
 from jup2kub.kube.wishes import Wishes, size
 from jup2kub.manifests.spec import RunSpec
@@ -107,6 +108,9 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
         cluster.close()
     if not asked.keep and begun:
         runs.forget(records(), begun[0].run)
+    told = right_size(done.outcomes.values(), asked.memory)
+    if told:
+        common.say(told)
     return done
 
 

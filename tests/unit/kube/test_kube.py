@@ -16,6 +16,7 @@ from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, problem
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
+from jup2kub.kube.advice import right_size
 from jup2kub.kube.drive import clear
 from jup2kub.kube.image import renamed
 from jup2kub.kube.line import ProxyTransport
@@ -25,6 +26,7 @@ from jup2kub.kube.wishes import Wishes, run_name, size, spec_of, with_data
 from jup2kub.manifests import render
 from jup2kub.manifests.objects import labels
 from jup2kub.manifests.spec import PROBE, RunSpec
+from jup2kub.model.run import CellOutcome
 
 WISHES = Wishes("registry.example/science:1")
 
@@ -320,3 +322,22 @@ def test_an_image_may_have_another_name_for_nodes() -> None:
     assert renamed(f"r:5000/x{digest}", "http://r:5000/x", "inside:80/x") == f"inside:80/x{digest}"
     with pytest.raises(UsageError, match="does not begin"):
         renamed(f"r:5000/x{digest}", "other/x", "inside/x")
+
+
+def outcome(peak: int | None, index: int = 3) -> CellOutcome:
+    return CellOutcome(index=index, status="ok", peak_bytes=peak)
+
+
+@pytest.mark.parametrize(
+    ("peak", "words"),
+    [
+        (130 << 20, "in cell 3: `--memory 384Mi` would do"),
+        (1900 << 20, "spares it from running out"),
+        (1200 << 20, ""),
+        (None, ""),
+    ],
+)
+def test_the_size_of_pods_is_judged_by_what_was_used(peak: int | None, words: str) -> None:
+    told = right_size([outcome(peak), outcome(1 << 20, 4)] if peak else [outcome(None)], 2 << 30)
+    assert told.endswith(words)
+    assert bool(told) == bool(words)
