@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -131,3 +132,20 @@ def test_dockerfiles_name_every_wheel_by_its_hash(tmp_path: Path) -> None:
         env={**os.environ, "PIP_FIND_LINKS": str(folder / "wheels")},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_packs_are_made_of_the_steps_of_the_plan(tmp_path: Path) -> None:
+    pytest.importorskip("reprozip", reason="NOT TESTED, FOR THERE IS NO REPROZIP")
+    cells = ("import json", "#| step: a\nx = json.dumps([1])", "print(x)")
+    made = imagelab.build(imagelab.study(tmp_path, cells), "--strategy", "rpz")["images"]
+    assert [i["step"] for i in made] == ["main", "a"]
+    for one in made:
+        with tarfile.open(one["reference"]) as pack:
+            assert {"METADATA", "DATA.tar.gz"} <= {n.split("/")[0] for n in pack.getnames()}
+
+
+def test_images_are_not_made_of_a_strategy_that_makes_none(tmp_path: Path) -> None:
+    said = imagelab.build(
+        imagelab.study(tmp_path, ("1",)), "--strategy", "dockerfile", "--archive", "a.tar", code=2
+    )
+    assert "J2K628" in said["error"]
