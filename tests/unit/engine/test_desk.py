@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -186,6 +187,18 @@ def test_what_ended_while_no_server_was_there_is_settled_when_it_is_sent_again(l
     lab.send(1, turn=5, desk=second)
     (letter,) = lab.letters("w1", desk=second)
     assert (letter["do"], letter["state"], letter["turn"]) == ("settled", "COMMITTED", 5)
+
+
+def test_who_follows_misses_nothing_that_a_later_server_tells(lab: Lab) -> None:
+    for text in "abc":
+        lab.desk.note(text)
+    seen = lab.desk.events({"after": 0, "wait": 0.0})
+    assert [e["text"] for e in seen["events"]] == ["a", "b", "c"]
+    assert lab.desk.events({"after": seen["last"], "wait": 0.0})["events"] == []
+    time.sleep(0.01)  # a server takes longer than that to start
+    second = lab.again()
+    second.note("d")
+    assert [e["text"] for e in second.events({"after": seen["last"], "wait": 0.0})["events"]] == ["d"]
 
 
 def test_the_end_of_the_main_line_sends_everybody_home(lab: Lab) -> None:

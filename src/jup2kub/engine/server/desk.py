@@ -64,7 +64,8 @@ class Desk:
         self._main_at: int | None = None
         self._deaths: dict[str, int] = {}
         self.story: list[Letter] = []
-        self._told = 0
+        self._told = int(time.time() * 1000)
+        """Number of the last event: those of a later server of the run are always higher."""
         self.wake = 0.0
         self.ended: bool | None = None
         """None = it goes on; else whether the main line committed."""
