@@ -35,6 +35,8 @@ START = 300.0
 """Seconds that a run server may take to be ready: its image is pulled, its volume made."""
 PATIENCE = 900.0
 """Seconds that the run server, or the API server, may be away while it is followed."""
+TOLD = 10 << 20
+"""Bytes of a project from which on it is told that they are sent."""
 Tell = Callable[[Told], None]
 
 
@@ -169,7 +171,11 @@ def execute(
         spec = prepare(wishes, settings, compiled, cluster, tell)
         running = deploy(spec, cluster, tell, Path(folder))
         project = settings.notebook.resolve().parent
-        files = post_images(project, project_files(project), running.away.store)
+        names = project_files(project)
+        size = sum((project / name).stat().st_size for name in names)
+        if size > TOLD:
+            note(tell)(f"sending {len(names)} files, {size / 1e6:.0f} MB")
+        files = post_images(project, names, running.away.store)
         run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
         started(spec)
         with hired(running):
