@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import away, bundle
-from jup2kub.agent.files import post_images
+from jup2kub.agent.files import FileImage, post_images
 from jup2kub.agent.session import Told
 from jup2kub.away import Away, job_of, project_files
 from jup2kub.cluster import Cluster, Missing
@@ -30,6 +30,7 @@ from jup2kub.manifests import render, storage
 from jup2kub.manifests.objects import NOTEBOOK
 from jup2kub.manifests.spec import SERVER, RunSpec
 from jup2kub.store import Store
+from jup2kub.store.remote import RemoteStore
 
 START = 300.0
 """Seconds that a run server may take to be ready: its image is pulled, its volume made."""
@@ -149,6 +150,26 @@ def hired(running: Running) -> Iterator[None]:
         thread.join(10.0)
 
 
+@contextlib.contextmanager
+def removed_on_failure(cluster: Cluster, run: str) -> Iterator[None]:
+    """Leave nothing of a run that could not be started, whatever stopped it."""
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(Jup2KubError):
+            clear(cluster, run)
+        raise
+
+
+def send_files(project: Path, store: RemoteStore, tell: Tell) -> dict[str, FileImage]:
+    """Send the project's files to the run server; return what they are, by name."""
+    names = project_files(project)
+    size = sum((project / name).stat().st_size for name in names)
+    if size > TOLD:
+        note(tell)(f"sending {len(names)} files, {size / 1e6:.0f} MB")
+    return post_images(project, names, store)
+
+
 def execute(
     wishes: Wishes,
     settings: Settings,
@@ -169,14 +190,10 @@ def execute(
     compiled = compile_notebook(read_notebook(settings), settings, store)
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, tell)
-        running = deploy(spec, cluster, tell, Path(folder))
-        project = settings.notebook.resolve().parent
-        names = project_files(project)
-        size = sum((project / name).stat().st_size for name in names)
-        if size > TOLD:
-            note(tell)(f"sending {len(names)} files, {size / 1e6:.0f} MB")
-        files = post_images(project, names, running.away.store)
-        run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
+        with removed_on_failure(cluster, spec.run):
+            running = deploy(spec, cluster, tell, Path(folder))
+            files = send_files(settings.notebook.resolve().parent, running.away.store, tell)
+            run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
         started(spec)
         with hired(running):
             running.away.follow(tell)
@@ -210,8 +227,9 @@ def sweep(
     compiled = compile_notebook(read_notebook(first), first, store)
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, lambda told: tell(0, told))
-        running = deploy(spec, cluster, lambda told: tell(0, told), Path(folder))
-        sent = away.send_all(settings, sets, collect, running.away, spec.run, store)
+        with removed_on_failure(cluster, spec.run):
+            running = deploy(spec, cluster, lambda told: tell(0, told), Path(folder))
+            sent = away.send_all(settings, sets, collect, running.away, spec.run, store)
         with hired(running):
             away.sweep(sent, running.away, tell, finished, undo_folder(store, spec.run))
     if not wishes.keep:
