@@ -240,6 +240,18 @@ def test_a_service_that_is_not_there_is_an_answer_too(kit: Kit, namespace: str, 
     assert "not found" in json.loads(done.stdout)["problem"]
 
 
+def test_a_server_that_never_starts_leaves_nothing(
+    kit: Kit, namespace: str, project: Path, tmp_path: Path
+) -> None:
+    source = notebook(project / "small.ipynb", "1")
+    cli = Cli(kit.kubeconfig, tmp_path)
+    with cli.start("run", str(source), *on(namespace, "--storage", "class:no-such-class")) as run:
+        run.until(r"server: waiting for a node: .*(claim|PersistentVolume)")
+        run.interrupt()
+        run.end(130)
+    nothing_left(kit, namespace)
+
+
 def test_verify_writes_the_certificate(kit: Kit, namespace: str, project: Path, tmp_path: Path) -> None:
     source = notebook(
         project / "study.ipynb", *CELLS[:3], "a = work(1, 1)\na", "b = work(2, 1)\nb", "print(a + b)"
