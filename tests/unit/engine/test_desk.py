@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -245,6 +246,24 @@ def test_the_same_job_twice_is_one_run_and_another_is_refused() -> None:
     with pytest.raises(StoreProblem) as caught:
         submit(hall, job(parameters="other"))
     assert caught.value.code == "J2K525"
+
+
+def test_a_run_that_failed_goes_on_by_a_new_job_and_ends_anew() -> None:
+    store = MemoryStore()
+    first = Hall(store, "secret", "run")
+    run = submit(first, job())
+    assert first.desk is not None
+    store.commit(first.desk.end, {"status": "failed"})
+    first.desk.committed(first.desk.end, {"status": "failed"})
+    first.tick()
+    assert store.runs()[0].state == "failed"
+    second = Hall(store, "secret", "another")
+    again = replace(job(), name="another")
+    assert submit(second, again) == run
+    assert second.desk is not None
+    assert second.desk.ended is None
+    assert second.desk.end == Slot(run, "main", 0, 1)
+    assert second.site.post("result", {})["record"] is None
 
 
 def test_a_second_server_of_a_run_has_a_higher_epoch_and_the_first_finds_out() -> None:

@@ -154,7 +154,8 @@ class Agent:
             await self.close()
             kernels = self.kernels = Kernels(launch, NAMES_OF, self._shown)
         kernels.shown = self._shown
-        return Bench(name, joined["run"], job, self.store, launch, workspace, desk, kernels)
+        run, end = str(joined["run"]), int(joined["round"])
+        return Bench(name, run, end, job, self.store, launch, workspace, desk, kernels)
 
     async def close(self) -> None:
         """End the kernels that are left for the next agent of this process."""

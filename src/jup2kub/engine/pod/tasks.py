@@ -40,6 +40,8 @@ class Bench:
     worker: str
     """Its name, as outcomes tell it."""
     run: str
+    round: int
+    """Generation of the slot that the main line commits to."""
     job: Job
     store: RemoteStore
     launch: Launch
@@ -221,6 +223,6 @@ class Main:
             "files": bench.workspace.changes(),
             "folders": bench.workspace.folders(),
         }
-        store.commit(Slot(bench.run, MAIN), record)
+        store.commit(Slot(bench.run, MAIN, 0, bench.round), record)
         session.undo.forget()
-        return {"kind": "done", "cell": None, "generation": 0}
+        return {"kind": "done", "cell": None, "generation": bench.round}

@@ -52,8 +52,11 @@ class Desk:
         config: Config,
         clock: Callable[[], float] = time.monotonic,
         chance: random.Random | None = None,
+        round_: int = 0,
     ) -> None:
         self.store, self.run, self.job, self.where = store, run, job, where
+        self.end = Slot(run, MAIN, 0, round_)
+        """Where the main line commits. A run that had ended and goes on, by a new job, ends in the next generation."""
         self._clock, self._chance = clock, chance or random.Random(run)
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
@@ -67,6 +70,8 @@ class Desk:
         self._told = int(time.time() * 1000)
         """Number of the last event: those of a later server of the run are always higher."""
         self.wake = 0.0
+        self.good = False
+        """The notebook has run to its end."""
         self.ended: bool | None = None
         """None = it goes on; else whether the main line committed."""
         self.left_pods: set[str] = set()
@@ -111,7 +116,10 @@ class Desk:
     def committed(self, slot: Slot, record: Record) -> None:
         """A record holds in a slot: it beats whatever else is said of its task."""
         if slot.run == self.run and slot.step in self.state.tasks:
+            if slot.step == MAIN and slot != self.end:
+                return
             ok = record.get("status") == "ok"
+            self.good = self.good or (ok and slot.step == MAIN)
             if ok or slot.step == MAIN:
                 self.apply(ev.Committed(slot.step, str(slot.generation), ok))
 
@@ -192,6 +200,7 @@ class Desk:
             return {
                 "run": self.run,
                 "job": {"sha256": self.where.sha256, "bytes": self.where.bytes},
+                "round": self.end.generation,
                 "beat": self.state.config.silence_seconds / 3,
             }
 
@@ -374,5 +383,5 @@ class Desk:
     def result(self, body: Mapping[str, Any]) -> Any:
         """Return the record of the main line, and why there is none where there is none."""
         with self._lock:
-            record = self.store.record(Slot(self.run, MAIN))
+            record = self.store.record(self.end)
             return {"ended": self.ended, "record": record, "reason": self.state.tasks[MAIN].reason}

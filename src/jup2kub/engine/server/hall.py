@@ -112,7 +112,7 @@ class Hall:
         slot = self.store.next_generation(Slot(run, STEP))
         blob = {"sha256": where.sha256, "bytes": where.bytes}
         self.store.commit(slot, {"status": "job", "name": job.name, "set": number, "blobs": [blob]})
-        self._begin(run, job, where, number)
+        self._begin(run, job, where, number, slot.generation)
 
     def resume(self) -> bool:
         """Go on with the run of this name (of a sweep: with all of them), if the store has it; return whether it has."""
@@ -129,10 +129,10 @@ class Hall:
                 self._closed.add(found[1]["set"])
             blob = found[1]["blobs"][0]
             where = BlobRef(blob["sha256"], blob["bytes"])
-            self._begin(info.id, self._read(where), where, found[1]["set"])
+            self._begin(info.id, self._read(where), where, found[1]["set"], found[0].generation)
         return bool(self.floor.desks)
 
-    def _begin(self, run: str, job: Job, where: BlobRef, number: int) -> None:
+    def _begin(self, run: str, job: Job, where: BlobRef, number: int, round_: int) -> None:
         """Become the run's server: an earlier one that still lives answers no more."""
         while True:
             slot = self.store.next_generation(Slot(run, SERVER))
@@ -144,7 +144,7 @@ class Hall:
                 break
         # The sets of a sweep have servers in common, but not all were there when the first one was.
         self.site.epoch = max(self.site.epoch, slot.generation + 1)
-        desk = Desk(self.store, run, job, where, self.config)
+        desk = Desk(self.store, run, job, where, self.config, round_=round_)
         first = not self.floor.desks
         self.floor.desks[number] = desk
         for watcher in self.watchers if first else ():
@@ -165,7 +165,7 @@ class Hall:
         for number, desk in desks.items():
             if desk.ended is not None and number not in self._closed:
                 self._closed.add(number)
-                self.store.close_run(desk.run, "done" if desk.ended else "failed")
+                self.store.close_run(desk.run, "done" if desk.good else "failed")
         if len(desks) > 1:
             self.floor.balance()
         if desks and time.monotonic() - self._looked > LOOK:
