@@ -51,6 +51,6 @@ def act(options: argparse.Namespace) -> int:
         raise onkube.left(known.run, "server") from stop
     if not options.keep:
         runs.forget(onkube.records(), known.run)
-    failed = done.stopped is not None or bool(run.published_errors(done))
+    failed = run.has_failed(done)
     run.report(options, done, target, time.monotonic() - began, failed)
     return EXIT_CELL_RAISED if failed else EXIT_OK

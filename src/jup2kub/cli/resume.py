@@ -50,6 +50,6 @@ def act(options: argparse.Namespace) -> int:
     runs.forget(onkube.records(), known.run)
     done = onkube.carry_out(known.wishes, settings, target)
     run.write(target, run.document(done, settings))
-    failed = done.stopped is not None or bool(run.published_errors(done))
+    failed = run.has_failed(done)
     run.report(options, done, target, time.monotonic() - began, failed)
     return EXIT_CELL_RAISED if failed else EXIT_OK

@@ -75,7 +75,7 @@ def act(options: argparse.Namespace) -> int:
     else:
         done = run_one(wanted, options.ahead)
     write(target, document(done, wanted))
-    failed = done.stopped is not None or any(o.status == "error" for o in published_errors(done))
+    failed = has_failed(done)
     report(options, done, target, time.monotonic() - began, failed)
     return EXIT_CELL_RAISED if failed else EXIT_OK
 
@@ -104,6 +104,11 @@ def run_one(wanted: Settings, ahead: Spawned | None) -> Execution:
     """Run one notebook and tell its story."""
     with Progress() as progress:
         return execute(wanted, progress, know=progress.know, ahead=ahead)
+
+
+def has_failed(done: Execution) -> bool:
+    """Return whether a cell raised that was not allowed to; a cell left out by the user's word is no failure."""
+    return done.stopped is not None or any(o.status == "error" for o in published_errors(done))
 
 
 def published_errors(done: Execution) -> list[Any]:
