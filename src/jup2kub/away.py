@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 from jup2kub.agent.files import FileImage, post_images, put_back
 from jup2kub.agent.session import Told
 from jup2kub.agent.world import THREAD_VARIABLES
+from jup2kub.capture.secrets import denied
 from jup2kub.compose import Compiled, Execution, Settings, compile_notebook, read_notebook
 from jup2kub.errors import EnvironmentProblem, Jup2KubError, UsageError
 from jup2kub.kit.canon import canonical, digest, from_json, to_json
@@ -31,21 +32,20 @@ from jup2kub.store.remote import RemoteStore
 
 LEFT_HERE = frozenset({".git", "__pycache__", ".ipynb_checkpoints", "node_modules", ".venv"})
 """Folders that never travel."""
+ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
+"""What a folder holds that is an environment of Python: software travels as an image, not as files."""
 MOST = 1 << 30
 """Bytes of one file, and of all files, that travel without being asked for."""
 WAIT = 20.0
 
 
 def project_files(folder: Path, leave: frozenset[Path] = frozenset()) -> list[str]:
-    """Return the project's files that travel, relative to it. Raises UsageError (J2K240) when they are too many bytes."""
+    """Return the project's files that travel, relative to it. Raises UsageError (J2K241) when they are too many bytes."""
     found, size = [], 0
-    for place, folders, names in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in LEFT_HERE and Path(place, f) not in leave)
-        for name in sorted(names):
-            path = Path(place, name)
-            if path.is_file() and not path.is_symlink() and path not in leave:
-                size += path.stat().st_size
-                found.append(str(path.relative_to(folder)))
+    for name in below(folder, leave):
+        if not withheld(name):
+            size += (folder / name).stat().st_size
+            found.append(name)
     if size > MOST:
         raise UsageError(
             "J2K241",
@@ -55,11 +55,41 @@ def project_files(folder: Path, leave: frozenset[Path] = frozenset()) -> list[st
     return found
 
 
+def credentials(folder: Path) -> list[str]:
+    """Return the project's files that stay here because they look like credentials, relative to it."""
+    return [name for name in below(folder) if withheld(name)]
+
+
+def withheld(name: str) -> bool:
+    """Return whether a file of the project is taken for credentials, by its name in the project alone."""
+    return bool(denied(os.path.join(os.sep, name)))
+
+
+def below(folder: Path, leave: frozenset[Path] = frozenset()) -> Iterator[str]:
+    """Yield the files of a project, relative to it, but for those of folders that never travel."""
+    for place, folders, names in os.walk(folder):
+        folders[:] = [f for f in travelling(place, folders) if Path(place, f) not in leave]
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.is_file() and not path.is_symlink() and path not in leave:
+                yield str(path.relative_to(folder))
+
+
+def travelling(place: str, folders: Iterable[str]) -> list[str]:
+    """Return those of the folders at a place that travel: neither tools' own nor environments."""
+    return sorted(
+        name
+        for name in folders
+        if name not in LEFT_HERE
+        and not any(os.path.exists(os.path.join(place, name, mark)) for mark in ENVIRONMENTS)
+    )
+
+
 def project_folders(folder: Path) -> list[str]:
     """Return the project's folders, relative to it: a cell may want an empty one."""
     found = []
     for place, folders, _ in os.walk(folder):
-        folders[:] = sorted(f for f in folders if f not in LEFT_HERE)
+        folders[:] = travelling(place, folders)
         found += [os.path.relpath(os.path.join(place, name), folder) for name in folders]
     return found
 

@@ -15,7 +15,7 @@ from typing import Any
 from jup2kub import away, bundle
 from jup2kub.agent.files import FileImage, post_images
 from jup2kub.agent.session import Told
-from jup2kub.away import Away, job_of, project_files
+from jup2kub.away import Away, credentials, job_of, project_files
 from jup2kub.cluster import Cluster, Missing
 from jup2kub.cluster.capacity import JobCapacity
 from jup2kub.cluster.deployer import DynamicPodDeployer
@@ -164,6 +164,11 @@ def removed_on_failure(cluster: Cluster, run: str) -> Iterator[None]:
 def send_files(project: Path, store: RemoteStore, tell: Tell) -> dict[str, FileImage]:
     """Send the project's files to the run server; return what they are, by name."""
     names = project_files(project)
+    stay = credentials(project)
+    if stay:
+        note(tell)(
+            f"these stay here, they look like credentials: {', '.join(stay[:5])}{', …' if stay[5:] else ''}"
+        )
     size = sum((project / name).stat().st_size for name in names)
     if size > TOLD:
         note(tell)(f"sending {len(names)} files, {size / 1e6:.0f} MB")
