@@ -34,6 +34,8 @@ from jup2kub.store.remote import RemoteStore
 
 POLL = 20.0
 """Seconds that the server may keep a request for letters."""
+SHOWN = 4_000
+"""Characters of one output that the story tells; the executed notebook has all of it."""
 NAMES_OF = 1
 """The process that files of cells are named after, the same in all kernels of a run: their names are the same everywhere."""
 
@@ -175,7 +177,7 @@ class Agent:
 
     def _shown(self, cell: int, output: Output) -> None:
         text = output.get("text") or output.get("data", {}).get("text/plain") or ""
-        self._told(MAIN, 0, Told("output", cell, text="".join(text)[:16_000]))
+        self._told(MAIN, 0, Told("output", cell, text="".join(text)[:SHOWN]))
 
     # -- letters -------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from jup2kub.errors import StoreProblem
 from jup2kub.model.job import Job
 from jup2kub.store import BlobRef, Record, Slot, Store
 
-STORY = 100_000
+STORY = 20_000
 """Events of the log that are kept."""
 Letter = Mapping[str, Any]
 

@@ -117,7 +117,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if self.site.fenced.is_set():
             self._reply((503, b"", {}))
             return
-        number = self.headers.get(REQUEST, "")
+        # What else is asked may be asked twice without harm.
+        exclusive = self.command == "POST" and self.path.startswith("/v1/store/")
+        number = self.headers.get(REQUEST, "") if exclusive else ""
         reply = self.site.remembered(number)
         if reply is None:
             reply = answered(act)
