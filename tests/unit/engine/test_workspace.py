@@ -79,6 +79,24 @@ def test_a_second_task_finds_what_is_meant_for_it_and_nothing_of_the_first(
     assert (made.folder / "made" / "here").is_dir()
 
 
+def test_what_lay_there_before_is_neither_taken_away_nor_taken_along(
+    tmp_path: Path, store: MemoryStore
+) -> None:
+    (tmp_path / "pod").mkdir()
+    (tmp_path / "pod" / "mine.txt").write_text("of a volume, or of the user")
+    made = project(tmp_path, store)
+    (made.folder / "out.txt").write_text("made")
+    assert sorted(made.changes()) == ["out.txt"]
+    made.bring({})
+    assert (made.folder / "mine.txt").exists()
+    assert not (made.folder / "out.txt").exists()
+    (made.folder / "late.txt").write_text("of the last set")
+    following = Workspace(made.folder, store, {}, (), made.foreign)
+    following.bring({})
+    assert not (made.folder / "late.txt").exists()
+    assert (made.folder / "mine.txt").exists()
+
+
 def test_beside_another_task_nothing_is_taken_away(tmp_path: Path, store: MemoryStore) -> None:
     made = project(tmp_path, store)
     (made.folder / "left.txt").write_text("of the other")

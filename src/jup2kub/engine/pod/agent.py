@@ -68,12 +68,15 @@ class Agent:
         environ: Mapping[str, str],
         project: Path | None = None,
         kernels: Kernels | None = None,
+        foreign: frozenset[str] | None = None,
     ) -> None:
         self.link, self.capacity, self.project = link, capacity, project
         self.kernels = kernels
         """Those of the agent before in this process; `close` ends them when there is no next one."""
         self.store = RemoteStore(link, cache)
         self._environ = {k: v for k, v in environ.items() if not k.startswith(HIDDEN)}
+        self.foreign = foreign
+        """Files of the folder that are none of the project's; None = what lies there now."""
         self.bench: Bench | None = None
         """What its tasks share; None = it has not joined."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
@@ -147,7 +150,8 @@ class Agent:
         where = joined["job"]
         job = from_json(Job, json.loads(self.store.read_blob(where["sha256"], where["bytes"])))
         folder = self.project or Path(job.project)
-        workspace = Workspace(folder, self.store, job.files, job.folders)
+        workspace = Workspace(folder, self.store, job.files, job.folders, self.foreign)
+        self.foreign = workspace.foreign
         launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
         desk = Desk(self._ask, self._say, self._lend)
         name = str(self.capacity.about.get("pod") or self.capacity.worker)
@@ -306,15 +310,15 @@ async def serve(
     link: Link, offer: Capacity, cache: Path, environ: Mapping[str, str], project: Path | None = None
 ) -> None:
     """Be an agent, once more under another name as long as the server has work: another set is another project."""
-    number, more, kernels = 0, True, None
+    number, more, kernels, foreign = 0, True, None, None
     while more:
         number += 1
         mine = replace(offer, worker=f"{offer.worker}-{number}")
-        agent = Agent(link, mine, cache, environ, project, kernels)
+        agent = Agent(link, mine, cache, environ, project, kernels, foreign)
         try:
             more = await agent.run()
         except BaseException:
             await agent.close()
             raise
-        kernels = agent.kernels
+        kernels, foreign = agent.kernels, agent.foreign
     await agent.close()

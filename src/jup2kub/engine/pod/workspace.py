@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,21 @@ class Workspace:
     """One folder. The files of `base` are the project's as the run found them."""
 
     def __init__(
-        self, folder: Path, store: Store, base: Mapping[str, FileImage], folders: Iterable[str] = ()
+        self,
+        folder: Path,
+        store: Store,
+        base: Mapping[str, FileImage],
+        folders: Iterable[str] = (),
+        foreign: frozenset[str] | None = None,
     ) -> None:
         self.folder, self._store, self._base, self._folders = folder, store, base, tuple(folders)
         self._placed: dict[str, tuple[Mark, str]] = {}
         """Files whose content is known: their mark, and the digest."""
         self._images: dict[str, tuple[Mark, FileImage]] = {}
         folder.mkdir(parents=True, exist_ok=True)
+        self.foreign: frozenset[str] = frozenset()
+        """Files that lay there before the first workspace of this process: they are nobody's, and are left alone."""
+        self.foreign = frozenset(self.marks()) if foreign is None else foreign
 
     def bring(self, over: Mapping[str, FileImage], folders: Iterable[str] = (), alone: bool = True) -> None:
         """Make the folder what the project is with files and folders put upon it; not `alone`: leave others as they are."""
@@ -71,23 +79,33 @@ class Workspace:
                     self._placed[name] = ((stat.st_size, stat.st_mtime_ns), image["sha256"])
 
     def marks(self) -> dict[str, Mark]:
-        """Return size and time of every file, by path relative to the folder."""
+        """Return size and time of every file, by path relative to the folder; volumes mounted below it are left out."""
         found: dict[str, Mark] = {}
-        for place, folders, names in os.walk(self.folder):
-            folders[:] = [f for f in folders if f not in IGNORED]
+        for place, _, names in self._walk():
             for name in names:
                 path = os.path.join(place, name)
+                inner = os.path.relpath(path, self.folder)
                 with contextlib.suppress(OSError):
                     stat = os.lstat(path)
-                    if os.path.isfile(path):
-                        found[os.path.relpath(path, self.folder)] = (stat.st_size, stat.st_mtime_ns)
+                    if os.path.isfile(path) and inner not in self.foreign:
+                        found[inner] = (stat.st_size, stat.st_mtime_ns)
         return found
+
+    def _walk(self) -> Iterator[tuple[str, list[str], list[str]]]:
+        device = os.stat(self.folder).st_dev
+        for place, folders, names in os.walk(self.folder):
+            kept = []
+            for name in sorted(folders):
+                with contextlib.suppress(OSError):
+                    if name not in IGNORED and os.lstat(os.path.join(place, name)).st_dev == device:
+                        kept.append(name)
+            folders[:] = kept
+            yield place, folders, names
 
     def folders(self) -> list[str]:
         """Return every folder below this one, relative to it."""
         found = []
-        for place, folders, _ in os.walk(self.folder):
-            folders[:] = sorted(f for f in folders if f not in IGNORED)
+        for place, folders, _ in self._walk():
             found += [os.path.relpath(os.path.join(place, name), self.folder) for name in folders]
         return found
 
