@@ -13,9 +13,9 @@ import pytest
 from tests.e2e.conftest import IMAGE, Kit, kubectl
 from tests.e2e.drive import Cli, Started, notebook, outputs
 
-pytestmark = pytest.mark.timeout(900)
-
 from jup2kub.cluster import Cluster
+
+pytestmark = pytest.mark.timeout(900)
 
 REGISTRY = os.environ.get("J2K_REGISTRY", "10.89.0.1:5000")
 HEAD = "import ctypes\nimport time\ndef work(seconds):\n    time.sleep(seconds)\n    return int(seconds) ** 2"

@@ -13,9 +13,9 @@ import yaml
 from tests.e2e.conftest import IMAGE, Kit, kubectl
 from tests.e2e.drive import Cli, notebook, outputs
 
-pytestmark = pytest.mark.timeout(900)
-
 from jup2kub.cluster import Cluster
+
+pytestmark = pytest.mark.timeout(900)
 
 WORK = """
 def work(seed, seconds=6):
