@@ -36,19 +36,20 @@ def act(options: argparse.Namespace) -> int:
         )
     target = options.out or Path(known.out)
     run.check_target(target, Path(known.notebook))
-    began, settings = time.monotonic(), drive.settings_of(known)
+    began, settings, by = time.monotonic(), drive.settings_of(known), "server"
     try:
         with (
             onkube.cluster_of(known) as cluster,
             contextlib.closing(open_store(settings)) as store,
             Progress() as progress,
         ):
+            by = runs.spec(cluster, known.run).jobs_by
             done = drive.resume(known, cluster, store, progress)
             run.write(target, run.document(done, settings))
             if not options.keep:
                 drive.clear(cluster, known.run)
     except KeyboardInterrupt as stop:
-        raise onkube.left(known.run, "server") from stop
+        raise onkube.left(known.run, by) from stop
     if not options.keep:
         runs.forget(onkube.records(), known.run)
     failed = run.has_failed(done)
