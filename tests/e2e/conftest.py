@@ -9,6 +9,7 @@ import json
 import os
 import shlex
 import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,8 @@ KIT = Path(os.environ.get("J2K_TEST_CLUSTER_KIT", ROOT / ".." / "shared" / "clus
 OWN = Path(os.environ.get("JUP2KUB_CLUSTER_DIR", "/var/tmp/jup2kub-cluster"))
 """Where the test cluster keeps its kubeconfig: with another one in `KUBECONFIG`, that cluster is meant."""
 IMAGE = os.environ.get("J2K_TEST_IMAGE", "localhost/j2k-science:1")
-"""Python >= 3.9, ipykernel, numpy, pandas, scikit-learn, matplotlib; on every node."""
+"""Python >= 3.9, ipykernel, numpy, pandas, scikit-learn, matplotlib; on every node. Built for the test cluster if it lacks it."""
+IMPORTS = "import numpy, scipy, pandas, sklearn, matplotlib.pyplot"
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ class Kit:
 
 
 @pytest.fixture(scope="session")
-def kit() -> Kit:
-    """Bring the cluster up once."""
+def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
+    """Bring the cluster up once, with the image on its nodes."""
     named = os.environ.get("KUBECONFIG")
     if named and not (KIT.exists() and Path(named).parent == OWN):
         return Kit(None, named, os.environ.get("J2K_REGISTRY", ""))
@@ -66,7 +68,41 @@ def kit() -> Kit:
     exported = dict(
         shlex.split(line)[1].split("=", 1) for line in done.stdout.splitlines() if line.startswith("export ")
     )
-    return Kit(KIT.parent, exported["KUBECONFIG"], exported["J2K_REGISTRY"])
+    found = Kit(KIT.parent, exported["KUBECONFIG"], exported["J2K_REGISTRY"])
+    provide(found, tmp_path_factory.mktemp("science"))
+    return found
+
+
+def provide(kit: Kit, folder: Path) -> None:
+    """Build the image with our own builder and load it, unless the nodes have it."""
+    containerd = ("ctr", "-n", "k8s.io", "images")
+    numbers = [name[-1] for name in kubectl(kit, "get", "nodes", "-o", "name").split()]
+    if all(IMAGE in kit("node", "shell", n, *containerd, "ls", "-q").split() for n in numbers):
+        return
+    cell = {
+        "cell_type": "code",
+        "id": "a",
+        "metadata": {},
+        "source": IMPORTS,
+        "outputs": [],
+        "execution_count": None,
+    }
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook = {"cells": [cell], "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    (folder / "science.ipynb").write_text(json.dumps(notebook))
+    done = subprocess.run(
+        [sys.executable, "-m", "jup2kub", "build", "science.ipynb", "--archive", "science.tar", "--json"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=1500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    reference = json.loads(done.stdout)["images"][0]["reference"]
+    kit("load", str(folder / "science.tar"), seconds=600)
+    for number in numbers:
+        kit("node", "shell", number, *containerd, "tag", "--force", reference, IMAGE)
 
 
 def kubectl(kit: Kit, *words: str, given: str = "", seconds: float = 120) -> str:
