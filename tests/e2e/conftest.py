@@ -5,11 +5,14 @@ Where there is none the tests are skipped, and the summary says so in capitals.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
 import shlex
 import subprocess
 import sys
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -26,6 +29,8 @@ OWN = Path(os.environ.get("JUP2KUB_CLUSTER_DIR", "/var/tmp/jup2kub-cluster"))
 """Where the test cluster keeps its kubeconfig: with another one in `KUBECONFIG`, that cluster is meant."""
 IMAGE = os.environ.get("J2K_TEST_IMAGE", "localhost/j2k-science:1")
 """Python >= 3.9, ipykernel, numpy, pandas, scikit-learn, matplotlib; on every node. Built for the test cluster if it lacks it."""
+PEACE = Path(tempfile.gettempdir()) / "jup2kub-e2e-peace"
+"""Held by every test that runs; alone by one that stops a node or the API server under the others."""
 IMPORTS = "import numpy, scipy, pandas, sklearn, matplotlib.pyplot"
 
 
@@ -54,6 +59,21 @@ class Kit:
         return done.stdout
 
 
+@contextlib.contextmanager
+def held(path: Path, *, alone: bool) -> Iterator[None]:
+    """Hold a file that several processes know, together with others or alone."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _peace(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Let tests that take parts of the cluster away run alone."""
+    with held(PEACE, alone=request.node.get_closest_marker("alone") is not None):
+        yield
+
+
 @pytest.fixture(scope="session")
 def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
     """Bring the cluster up once, with the image on its nodes."""
@@ -62,14 +82,17 @@ def kit(tmp_path_factory: pytest.TempPathFactory) -> Kit:
         return Kit(None, named, os.environ.get("J2K_REGISTRY", ""))
     if not KIT.exists():
         pytest.skip("THERE IS NO CLUSTER HERE: set KUBECONFIG or J2K_TEST_CLUSTER_KIT")
-    done = subprocess.run([str(KIT)], capture_output=True, text=True, timeout=900, check=False)
-    if done.returncode != 0:
-        pytest.skip(f"THE TEST CLUSTER DOES NOT COME UP: {done.stderr[-500:]}")
-    exported = dict(
-        shlex.split(line)[1].split("=", 1) for line in done.stdout.splitlines() if line.startswith("export ")
-    )
-    found = Kit(KIT.parent, exported["KUBECONFIG"], exported["J2K_REGISTRY"])
-    provide(found, tmp_path_factory.mktemp("science"))
+    with held(PEACE.with_suffix(".up"), alone=True):
+        done = subprocess.run([str(KIT)], capture_output=True, text=True, timeout=900, check=False)
+        if done.returncode != 0:
+            pytest.skip(f"THE TEST CLUSTER DOES NOT COME UP: {done.stderr[-500:]}")
+        exported = dict(
+            shlex.split(line)[1].split("=", 1)
+            for line in done.stdout.splitlines()
+            if line.startswith("export ")
+        )
+        found = Kit(KIT.parent, exported["KUBECONFIG"], exported["J2K_REGISTRY"])
+        provide(found, tmp_path_factory.mktemp("science"))
     return found
 
 

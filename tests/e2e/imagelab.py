@@ -14,6 +14,7 @@ from typing import Any
 
 import nbformat
 import pytest
+from tests.e2e.conftest import PEACE, held
 
 HERE = Path(__file__).parent
 CELLS = (
@@ -76,19 +77,20 @@ class Node:
 
     def load(self, archive: Path) -> None:
         """Import an archive."""
-        self.kit(
-            "node",
-            "shell",
-            "1",
-            "ctr",
-            "-n",
-            self.space,
-            "images",
-            "import",
-            "--all-platforms",
-            str(archive),
-            seconds=600,
-        )
+        with held(PEACE, alone=False):
+            self.kit(
+                "node",
+                "shell",
+                "1",
+                "ctr",
+                "-n",
+                self.space,
+                "images",
+                "import",
+                "--all-platforms",
+                str(archive),
+                seconds=600,
+            )
 
     def run(self, image: str, *words: str, seconds: float = 300) -> str:
         """Run a program in a container: the image's own user, a root that cannot be written, no network."""

@@ -64,7 +64,7 @@ def blob(layout: Path, data: bytes) -> dict[str, Any]:
     return {"digest": f"sha256:{digest}", "size": len(data)}
 
 
-@pytest.mark.slow
+@pytest.mark.measure
 @pytest.mark.timeout(3600)
 def test_four_steps_take_a_fifth_of_the_time_of_a_dockerfile_each(
     tmp_path: Path, record_property: Any

@@ -203,6 +203,7 @@ def test_a_quota_that_holds_one_agent_runs_everything_in_it(lab: Lab) -> None:
     assert "quota" in story, story
 
 
+@pytest.mark.alone
 def test_the_api_server_stopped_for_thirty_seconds(lab: Lab) -> None:
     with lab.start(*TWO) as run:
         lab.pod_of(run, "cell-1")
@@ -215,6 +216,7 @@ def test_the_api_server_stopped_for_thirty_seconds(lab: Lab) -> None:
     assert lab.outputs() == ANSWER
 
 
+@pytest.mark.alone
 def test_a_node_killed_with_a_step_on_it_and_brought_back(lab: Lab) -> None:
     slow = (HEAD, "a = work(30)\na", "b = work(31)\nb", "print(a + b)")
     with lab.start(*slow, more=("--cpu", "0.9", "--parallelism", "3")) as run:
@@ -241,6 +243,7 @@ def test_a_node_killed_with_a_step_on_it_and_brought_back(lab: Lab) -> None:
     assert lab.outputs() == [[], ["900"], ["961"], ["1861\n"]]
 
 
+@pytest.mark.alone
 def test_the_node_of_the_run_servers_volume_killed(lab: Lab) -> None:
     with lab.start(*TWO) as run:
         lab.pod_of(run, "cell-1")

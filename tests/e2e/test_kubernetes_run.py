@@ -76,6 +76,7 @@ def nothing_left(kit: Kit, namespace: str, *kinds: str) -> None:
     assert found.split() == []
 
 
+@pytest.mark.alone
 def test_the_notebook_comes_back_as_a_sequential_run_leaves_it(
     kit: Kit, namespace: str, cluster: Cluster, project: Path, tmp_path: Path
 ) -> None:
