@@ -61,6 +61,8 @@ class Sent(Event):
     turn: int
     """Grows with every sending of the run: what comes twice, or late, is told by it."""
     cpu: float = 1.0
+    wait: float = 0.0
+    """Seconds before it is offered, if nobody has it under way: who has may not have said so yet."""
 
 
 @dataclass(frozen=True)

@@ -171,6 +171,9 @@ class _Fold:
         needs = tuple(n for n in event.needs if n in self.tasks and n != task.id)
         self.tasks[task.id] = replace(task, needs=needs, turn=event.turn, cpu=event.cpu)
         self.passed |= frozenset(task.cells)
+        if event.wait and not task.attempts:
+            held = replace(self.tasks[task.id], state=LOST, until=self.now + event.wait)
+            self.tasks[task.id] = held
 
     def _heard(self, worker: str, task: str, attempt: int) -> None:
         if worker in self.workers:

@@ -168,6 +168,21 @@ def test_a_server_that_starts_again_waits_for_the_main_line_it_had(lab: Lab) -> 
     assert [x["task"] for x in lab.letters("w1", desk=second)] == ["cell-1"]
 
 
+def test_a_cell_sent_again_is_held_until_whoever_runs_it_had_time_to_join(lab: Lab) -> None:
+    lab.store.main_epoch(lab.run, 1, {})
+    second = lab.again()
+    lab.join("w1", second, running=[["main", 1, "RUNNING"]])
+    lab.join("w3", second)
+    lab.send(1, turn=1, desk=second)
+    assert lab.letters("w3", desk=second) == []
+    lab.join("w2", second, running=[["cell-1", 1, "RUNNING"]])
+    lab.clock.now += 7
+    second.tick()
+    assert lab.letters("w3", desk=second) == []
+    lab.send(2, turn=2, desk=second)
+    assert [x["task"] for x in lab.letters("w3", desk=second)] == ["cell-2"]
+
+
 def test_a_server_that_starts_again_offers_a_main_line_that_is_gone(lab: Lab) -> None:
     lab.join("w1")
     lab.store.main_epoch(lab.run, 1, {})

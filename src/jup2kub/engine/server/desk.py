@@ -24,6 +24,8 @@ from jup2kub.store import BlobRef, Record, Slot, Store
 
 STORY = 20_000
 """Events of the log that are kept."""
+REJOIN = 6.0
+"""Seconds in which agents that are there join a server that has started again."""
 Letter = Mapping[str, Any]
 
 
@@ -70,6 +72,8 @@ class Desk:
         self._told = int(time.time() * 1000)
         """Number of the last event: those of a later server of the run are always higher."""
         self.wake = 0.0
+        self._settled_at = 0.0
+        """When all agents of an earlier server have had time to join."""
         self.good = False
         """The notebook has run to its end."""
         self.ended: bool | None = None
@@ -87,6 +91,7 @@ class Desk:
         """Take over what an earlier server of this run has left in the store."""
         epoch = self.store.last_epoch(self.run)
         if epoch:
+            self._settled_at = self._clock() + REJOIN
             # The agent that has the main line may be there still: it is given time to say so.
             main = self.state.tasks[MAIN]
             until = self._clock() + self.state.config.silence_seconds
@@ -308,8 +313,12 @@ class Desk:
                 self._settle(task)
             else:
                 self._last.pop(task, None)
-                self.apply(ev.Sent(task, needs, turn, float(body.get("cpu", 1.0))))
+                self.apply(ev.Sent(task, needs, turn, float(body.get("cpu", 1.0)), self._hold()))
             return {}
+
+    def _hold(self) -> float:
+        """Return how long a cell is held back: after a server has started again, agents join one after the other."""
+        return max(0.0, self._settled_at - self._clock())
 
     def withdraw(self, body: Mapping[str, Any]) -> Any:
         """The main line wants tasks no more."""
