@@ -56,6 +56,8 @@ ENTRY_KEYS = frozenset(
         "imports",
         "injects",
         "opaque",
+        "keeps",
+        "collects",
     ]
 )
 SETTERS = (

@@ -74,11 +74,17 @@ class Walk:
     def call(self, node: ast.Call) -> Value:
         raise NotImplementedError
 
+    def died(self, name: str, value: Value) -> None:
+        raise NotImplementedError
+
+    def mourn(self, name: str) -> None:
+        raise NotImplementedError
+
     # reading
 
     def read(self, label: str) -> None:
         """Note that the version of a global or resource from before the cell is needed."""
-        if label not in self.bound and not label.startswith(("!", "~")):
+        if label not in self.bound and not label.startswith(("!", "~", "&")):
             self.rec.reads.add(label)
             if self.guards:
                 self.rec.guarded.add(label)
@@ -242,12 +248,11 @@ class Walk:
         watchers = {p for o in others if o in env for p in env[o].packages if self.watches(p)}
         if watchers or name in self.world.watched:
             self.mutate(others, SPECULATIVE)
+            self.mourn(name)
         self.world.watched.discard(name)
         self.sharing.leave(name)
-        for code, role in env[name].code if name in env else ():
-            last = code.methods.get("__del__") if role == "instance" else None
-            if last is not None:
-                self.run(Value(env[name].roots, frozenset((c, "bound") for c, _ in last.code)))
+        if name in env:
+            self.died(name, env[name])
 
     def watches(self, package: str) -> bool:
         """Whether the package holds objects without keeping them alive."""
@@ -268,7 +273,7 @@ class Walk:
             for name, value in scope.items():
                 if value.known_inside and label in value.roots:
                     scope[name] = value.loose()
-        if label[0] in "!~":
+        if label[0] in "!~&":
             return
         if self.function is None:
             self._loosen(label)

@@ -110,6 +110,17 @@ class Expressions(Iteration):
         mode = "method" if self.tables.method(name) in ("mutate", "fit") else ""
         return Value(roots, base.code, None, base.packages, kind, streams=base.streams, mode=mode)
 
+    def _hooked(self, base: Value, found: bool) -> list[Value]:
+        """Run what classes of the notebook do when an attribute is asked for, or one that is not there."""
+        hooks = ("__getattribute__",) if found else ("__getattribute__", "__getattr__")
+        given = []
+        for code, role in base.code:
+            for hook in hooks if role == "instance" else ():
+                member = lookup(code_value(code, role), hook)
+                if member is not None and member.code:
+                    given.append(self.run(bound_to(base, member), [ATOM]))
+        return given
+
     def _of_class(self, base: Value, name: str) -> Names:
         """Return the label of the class if `self.name` may be what the class body binds: it is every object's."""
         owner = self.function.owner if self.function is not None else None
@@ -141,7 +152,8 @@ class Expressions(Iteration):
         return Value(library=dotted, packages=base.packages, roots=base.roots)
 
     def _own_attribute(self, base: Value, name: str) -> Value | None:
-        """Return the method or property that notebook classes give to `base.name`."""
+        """Return the method or property that notebook classes give to `base.name`; of a parameter the caller knows it."""
+        self.rec.asked |= {(r, name) for r in base.roots if r[0] == "%" and r[1:].isdigit()}
         found = []
         for code, role in base.code:
             member = lookup(code_value(code, role), name) if role in ("instance", "self") else None
@@ -160,6 +172,7 @@ class Expressions(Iteration):
                 found.append(self.run(bound, [base]))
             else:
                 found.append(bound)
+        found += self._hooked(base, bool(found))
         if found:
             self.read_classes(base)
         return union(*found) if found else None

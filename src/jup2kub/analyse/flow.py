@@ -11,6 +11,7 @@ from jup2kub.analyse.annotations import Annotations, load
 from jup2kub.analyse.cell import Cell as CellWalk
 from jup2kub.analyse.cell import last_value, surely_something
 from jup2kub.analyse.edges import edges
+from jup2kub.analyse.handed import EVERYWHERE
 from jup2kub.analyse.magics import inline
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE, Record
 from jup2kub.analyse.world import World
@@ -55,7 +56,9 @@ def analyse(
         cells[cell.index] = flow
         # A name bound again to the object that it has (`a = a if ok else []`) leaves the cell with all that share it.
         shared = [world.sharing.of(n) for n in sorted(record.assigned) if n[0] != "@"]
-        joins += [(cell.index, frozenset(n for n in g if n[0] not in "!~")) for g in [*record.joins, *shared]]
+        joins += [
+            (cell.index, frozenset(n for n in g if n[0] not in "!~&")) for g in [*record.joins, *shared]
+        ]
         if record.unresolved and not flow.barrier:
             on_all[cell.index] = min(record.unresolved)
     _regroup(cells, joins, _comparing(notebook, cells))
@@ -91,12 +94,12 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
         walk.conditional += 1
     walk.block(tree.body[:-1] if last is not None else tree.body)
     if last is None:
-        _callbacks(world, walk)
+        walk.feel_kept()
         return
     walk.discarding, walk.displaying = None, last
     value = walk.expr(last)
     walk.operate(value)
-    _callbacks(world, walk)
+    walk.feel_kept()
     if (
         isinstance(last, ast.Call)
         and isinstance(last.func, ast.Name)
@@ -106,19 +109,11 @@ def _run(world: World, walk: CellWalk, tree: ast.Module, cell: Cell) -> None:
     world.outs.append((cell.index, surely_something(value, last) and not cell.may_raise, value))
 
 
-def _callbacks(world: World, walk: CellWalk) -> None:
-    """A package that was given notebook code may run it in every cell that uses the package."""
-    for package, held in list(world.callbacks.items()):
-        if package in walk.rec.packages:
-            walk.touch(held)
-            walk.escape(held, [])
-
-
 def _flow(world: World, cell: Cell, record: Record, unparsed: bool) -> CellFlow:
     """Turn the record of a walk into the cell's flow."""
     _generators(world, record)
     _packages(world, record)
-    marks = {n: m for n, m in record.marks.items() if n[0] not in "!~%^"}
+    marks = {n: m for n, m in record.marks.items() if n[0] not in "!~&%^"}
     defined = record.assigned & record.bound - record.deleted
     deleted = record.deleted & record.bound
     may = record.assigned - defined - deleted
@@ -129,7 +124,7 @@ def _flow(world: World, cell: Cell, record: Record, unparsed: bool) -> CellFlow:
     heavy = record.loops or record.weight >= 0.3
     return CellFlow(
         index=cell.index,
-        reads=frozenset(n for n in record.reads | may | changed if n[0] not in "!~%^"),
+        reads=frozenset(n for n in record.reads | may | changed if n[0] not in "!~&%^"),
         defines=frozenset(defined),
         may_define=frozenset(may),
         deletes=frozenset(deleted),
@@ -187,7 +182,7 @@ def _packages(world: World, record: Record) -> None:
         record.marks.setdefault("@lib:decimal", set()).add(SPECULATIVE)
     if record.packages:
         record.reads.add("@warnings")
-    record.reads.add("@lib:builtins")
+    record.reads.update(f"@lib:{p}" for p in EVERYWHERE)
     if record.file_reads or record.file_writes:
         record.reads.add("@cwd")
 

@@ -9,14 +9,16 @@ from typing import Any
 
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
-from jup2kub.analyse.expressions import Expressions
+from jup2kub.analyse.handed import Handed
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, moving
 
+VERBS = ("add", "start", "stop", "install", "remove", "unregister", "clear")
+"""What functions of an unknown package begin with that change its state, whoever looks at their result."""
 GENERATORS = ("@rng:random", "@rng:numpy", "@rng:torch")
 
 
-class Libraries(Expressions):
+class Libraries(Handed):
     """Adds calls of library functions to a walk."""
 
     displaying: ast.expr | None = None
@@ -28,9 +30,6 @@ class Libraries(Expressions):
     def run_method(self, value: Value, name: str) -> Value | None:
         raise NotImplementedError
 
-    def escape(self, value: Value, others: list[Value], dunders: bool = False) -> None:
-        raise NotImplementedError
-
     def import_module(self, dotted: str) -> Value:
         raise NotImplementedError
 
@@ -39,21 +38,6 @@ class Libraries(Expressions):
     def change(self, resource: str, strength: int = CERTAIN) -> None:
         """Note that a resource changes and keeps part of what it was."""
         self.mutate(frozenset({resource}), strength)
-
-    def keep(self, package: str, value: Value) -> None:
-        """Note that a package keeps notebook code that it may run whenever it is used."""
-        if value.code:
-            held = self.world.callbacks.get(package, ATOM)
-            self.world.callbacks[package] = Value(held.roots | value.roots, held.code | value.code)
-
-    def change_library(self, package: str) -> None:
-        """Note that a package's own state may have changed."""
-        if not self._plots(package) or self.world.figures:
-            self.change("@lib:" + package, SPECULATIVE)
-
-    def _plots(self, package: str) -> bool:
-        known = self.tables.packages.get(package)
-        return bool(known and known.get("plots"))
 
     def define(self, resource: str) -> None:
         """Note that a resource is set, whatever it was."""
@@ -74,6 +58,8 @@ class Libraries(Expressions):
         discarded = discarded or (self.displaying is node and bool(args.code))
         if known is not None and known.get("watches"):
             self.world.watched |= args.roots
+            for value in args.all:
+                self.keep("weakref", Value(code=value.code))
             self.join(args.roots)
         if f"@mod:{package}" in self.world.spaces and entry is None:
             return self._unknown_library(callee, args, package, False)
@@ -84,7 +70,7 @@ class Libraries(Expressions):
         for value in args.all:
             self.drain(value)
             self.escape(value, args.all)
-            if discarded or self.tables.setter(dotted):
+            if self.tables.setter(dotted) or (value.code and discarded) or (entry or {}).get("keeps"):
                 self.keep(package, value)
         if entry is not None:
             self._entry_effects(entry, dotted, args, node)
@@ -104,9 +90,11 @@ class Libraries(Expressions):
         elif (
             entry is None
             and (self.tables.setter(dotted) and not self._plots(package))
-            and package not in ("os", "sys", "itertools", "math")
+            and package not in ("os", "itertools", "math")
         ):
             self.change_library(package)
+        elif entry is None and self.in_place(dotted):
+            self.change("@lib:" + ("matplotlib" if self._plots(package) else package))
         return self._library_result(entry or {}, known or {}, dotted, args)
 
     def _resource(self, dotted: str) -> bool:
@@ -140,7 +128,8 @@ class Libraries(Expressions):
             self.change(generator, SPECULATIVE)
         dotted = callee.library or package
         constructs = dotted.rpartition(".")[2][:1].isupper()
-        if discarded or self.tables.setter(dotted):
+        verb = dotted.rpartition(".")[2]
+        if discarded or self.tables.setter(dotted) or verb.startswith(VERBS) or self.in_place(dotted):
             self.change_library(package)
         kind = "data" if constructs else "shared"
         return Value(
@@ -154,7 +143,9 @@ class Libraries(Expressions):
     def _entry_effects(self, entry: Mapping[str, Any], dotted: str, args: Args, node: ast.Call) -> None:
         for key in entry.get("mutates", ()):
             value = args.get(key)
-            if value is not None:
+            if value is not None and value.library is not None:
+                self.change_library(value.library.partition(".")[0])
+            elif value is not None:
                 self.mutate(value.roots, CERTAIN)
                 if entry.get("stores"):
                     self.store(value, *args.values[1:])
@@ -180,6 +171,8 @@ class Libraries(Expressions):
             self.rec.effects.add("unseeded")
         if entry.get("barrier"):
             self.rec.stop(entry["barrier"])
+        if entry.get("collects"):
+            self.collect()
         if entry.get("figures"):
             self.world.figures = True
             self.define("@lib:matplotlib")
@@ -247,8 +240,8 @@ class Libraries(Expressions):
         package = dotted.partition(".")[0]
         packages = args.packages | {package}
         kind = entry.get("result")
-        roots, code = self._result_roots(entry, known, args), args.code
         name = dotted.rpartition(".")[2]
+        roots, code = self._result_roots(entry, known, args, name[:1].isupper()), args.code
         if entry.get("generator"):
             return Value(type="stateful", packages=packages)
         if kind == "atom":
@@ -310,13 +303,15 @@ class Libraries(Expressions):
             return Value(roots, code, None, packages, "data", mode=mode)
         return Value(roots, code, None, packages)
 
-    def _result_roots(self, entry: Mapping[str, Any], known: Mapping[str, Any], args: Args) -> Names:
-        """Return the labels of the arguments that a result may share."""
+    def _result_roots(
+        self, entry: Mapping[str, Any], known: Mapping[str, Any], args: Args, constructs: bool
+    ) -> Names:
+        """Return the labels of the arguments that a result may share: what writes to a stream holds it."""
         if args.named.get("dtype", UNKNOWN).library == "builtins.object":
             return args.roots  # an array of objects holds them
         shares = known.get("shares") and not entry.get("fresh") and "result" not in entry
         if not entry.get("view") and not shares:
-            return NONE
+            return streamed(args) if entry.get("result") != "atom" and constructs else NONE
         return NONE.union(*(v.roots for v in args.all if not v.plain and not copied(v, entry)))
 
     def _drawing(self, name: str, packages: Names) -> Value:
@@ -380,6 +375,11 @@ class Libraries(Expressions):
             name = ast.unparse(node.func).rpartition(".")[2]
             return name in ("suppress", "raises", "assertRaises", "ExitStack")
         return False
+
+
+def streamed(args: Args) -> Names:
+    """Return the labels of the files, buffers and iterators among arguments."""
+    return NONE.union(*(v.roots for v in args.all if v.type in ("stateful", "handle")))
 
 
 def copied(value: Value, entry: Mapping[str, Any]) -> bool:

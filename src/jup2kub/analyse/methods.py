@@ -63,6 +63,20 @@ FILE_METHODS = frozenset(
 MAYBE_FILE = frozenset({"to_json", "to_html", "to_latex", "to_markdown", "to_string", "save", "dump"})
 
 
+TAKES_NOTHING = frozenset(
+    [
+        "write",
+        "writelines",
+        "writerow",
+        "writerows",
+        "execute",
+        "executemany",
+        "executescript",
+        "dump",
+        "writestr",
+    ]
+)
+"""Methods of files, databases and other objects with a state that copy what they are given."""
 KNOWN_TYPES = frozenset({"list", "dict", "set", "defaultdict", "data", "frame", "ndarray", "tuple"})
 
 
@@ -74,7 +88,7 @@ class Methods(BuiltinCalls):
         if files is not None:
             return files
         if base.type in ("stateful", "shared", "handle") and base.packages | {"?"} and name != "copy":
-            return self._stateful_method(base, name, args)
+            return self._stateful_method(base, name, args, node)
         kind = (
             "mutate"
             if name == "rotate" and base.type in (None, "list") and "PIL" not in base.packages
@@ -241,18 +255,22 @@ class Methods(BuiltinCalls):
         self.mutate(base.roots, SPECULATIVE)
         return Value(base.roots, frozenset(), None, base.packages, "plot")
 
-    def _stateful_method(self, base: Value, name: str, args: Args) -> Value:
+    def _stateful_method(self, base: Value, name: str, args: Args, node: ast.Call) -> Value:
         self.operate(base)
         self.use_up(base)
         if base.type == "shared":
             for package in base.packages:
                 self.change("@lib:" + package)
                 for value in args.all:
-                    self.keep(package, value)
+                    if value.code or not logs(package, name):
+                        self.keep(package, value)
             if "logging" in base.packages:
                 self.log(args, name)
         for value in args.all:
             self.escape(value, args.all)
+        if name not in TAKES_NOTHING and name not in self.tables.methods["rng"]:
+            self.store(base, *args.all)
+            self.enrich(node.func, *args.all)
         if name in ("shuffle", "readinto", "send") or not base.packages:
             for value in args.values:
                 self.mutate(value.roots, CERTAIN)
@@ -267,7 +285,6 @@ class Methods(BuiltinCalls):
             "writerows",
             "set_result",
         ):
-            self.store(base, *args.all) if name in ("put", "submit", "send") else None
             return Value(base.roots | args.roots, base.code | args.code, None, base.packages)
         if name in self.tables.methods["rng"]:
             return Value(packages=base.packages, type="ndarray" if "numpy" in base.packages else "atom")
@@ -328,5 +345,12 @@ class Methods(BuiltinCalls):
                 self.rec.files(writes=[target.text or paths.ANY])
             if base.type == "handle":
                 self.use_up(base)
+            elif base.type == "data" and base.packages and base.roots:
+                self.mutate(base.roots, SPECULATIVE)
             return ATOM
         return None
+
+
+def logs(package: str, name: str) -> bool:
+    """Whether a method only writes a line of a log, and lets go of what it was given."""
+    return package == "logging" and not name.startswith(("add", "set"))

@@ -61,7 +61,7 @@ def _separate(world: World, flow: CellFlow, record: Record, facts: Facts) -> Non
     groups = [frozenset(g) for g in facts.aliases]
     compared = facts.unchanged | facts.mutated | frozenset().union(*groups)
     for name in flow.defines & facts.bound:
-        others = {n for n in world.sharing.of(name) if n[0] not in "!~"} - {name}
+        others = {n for n in world.sharing.of(name) if n[0] not in "!~&"} - {name}
         shared = frozenset().union(*(g for g in groups if name in g))
         if others and name in shared and others <= compared and not others & shared:
             world.sharing.leave(name)

@@ -52,6 +52,8 @@ class Record:
     """Parameters that the function calls, or hands to what may call them."""
     drained: set[str] = field(default_factory=set)
     """Parameters that the function goes through: iterators are used up by that."""
+    asked: set[tuple[str, str]] = field(default_factory=set)
+    """Parameters and their attributes that are asked for, or (with `=`) stored: classes may run something then."""
     returns: Value = ATOM
     weight: float = 0.0
     loops: bool = False

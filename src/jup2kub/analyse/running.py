@@ -81,16 +81,17 @@ class Running(Summaries):
             callee.packages | args.packages,
             streams=any(v.flows for v in args.all),
         )
+        own_object = Value(label, frozenset({(code, "instance")}))
         for name in ("__new__", "__init__", "__post_init__"):
             found = lookup(code_value(code, "self"), name)
             if found is not None:
-                own = Value(label, frozenset({(code, "instance")}))
-                self.run_call(bound_to(own, found), Args(args.values, args.named, args.rest))
+                self.run_call(bound_to(own_object, found), Args(args.values, args.named, args.rest))
         for base in code.bases:
             for inner, role in base.code:
                 hook = inner.methods.get("__call__") if role == "self" else None
                 if hook is not None and "metaclass" in {k.arg for k in getattr(code.node, "keywords", [])}:
                     self.run(Value(base.roots, hook.code), [callee, *args.all])
+        self.mortal(code, own_object)
         self._read_names(code)
         return made
 
@@ -169,6 +170,8 @@ class Running(Summaries):
             self._take_binding(name, found, labels)
         for label in sorted(found.drained):
             self.drain(values.get(label, ATOM))
+        for label, name in sorted(found.asked):
+            self._take_asked(values.get(label, ATOM), name)
         own.effects |= found.effects
         own.guarded |= found.guarded
         own.opaque += [t for t in found.opaque if t not in own.opaque]
@@ -185,6 +188,13 @@ class Running(Summaries):
         own.loops = own.loops or found.loops
         if found.barrier:
             own.stop(found.barrier)
+
+    def _take_asked(self, value: Value, name: str) -> None:
+        """Run what the class of an argument does when an attribute is asked for or stored."""
+        if name.endswith("="):
+            self.stored_attribute(value, name[:-1], ATOM)
+        else:
+            self._own_attribute(value, name)
 
     def _take_opaque(self, call: OpaqueOf, values: dict[str, Value]) -> None:
         """Resolve a call of a method of a parameter by what is passed for it."""

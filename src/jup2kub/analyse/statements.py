@@ -9,6 +9,7 @@ from dataclasses import replace
 from jup2kub.analyse.calls import Calls
 from jup2kub.analyse.members import asks_names, bound_to, code_value, lookup
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
+from jup2kub.analyse.reflection import constant
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, immutable, part, union
 
 UNHASHABLE = frozenset({"list", "dict", "set", "ndarray", "frame", "defaultdict"})
@@ -142,7 +143,7 @@ class Statements(Calls):
         self._store_effects(target, base, value)
         self.operate(base)
         if isinstance(target, ast.Attribute):
-            self._run_setter(base, target.attr, value)
+            self.stored_attribute(base, target.attr, value)
         if base.atom:
             if isinstance(target, ast.Attribute) and base.library is None and base.type != "module":
                 self._hidden_object(target)
@@ -188,9 +189,13 @@ class Statements(Calls):
         if (full or keyed) and not (self.function is not None and env is self.space.env):
             env[target.value.id] = replace(held, full=full, keyed=keyed)
 
-    def _run_setter(self, base: Value, name: str, value: Value) -> None:
-        """Run the property setter that a store to `base.name` calls."""
+    def stored_attribute(self, base: Value, name: str, value: Value) -> None:
+        """Run the property setter, or `__setattr__`, that a store to `base.name` calls; of a parameter the caller knows it."""
+        self.rec.asked |= {(r, name + "=") for r in base.roots if r[0] == "%" and r[1:].isdigit()}
         for code, role in base.code:
+            hook = lookup(code_value(code, role), "__setattr__") if role == "instance" else None
+            if hook is not None and hook.code:
+                self.run(bound_to(base, hook), [ATOM, value])
             setter = lookup(code_value(code, role), f"{name}.setter") if role == "instance" else None
             if setter is not None:
                 bound = frozenset((c, "bound") for c, _ in setter.code)
@@ -209,8 +214,12 @@ class Statements(Calls):
 
     def _store_effects(self, target: ast.expr, base: Value, value: Value) -> None:
         if base.library is not None:
-            self.keep(base.library.partition(".")[0], value)
+            name = f".{target.attr}" if isinstance(target, ast.Attribute) else ""
+            self.keep(base.library + name, value, instead=bool(name))
             entry = self.tables.function(base.library)
+            if base.library == "sys.modules" and isinstance(target, ast.Subscript):
+                module = constant(target.slice)
+                self.join(value.roots | {f"@lib:{module}" if module else "@lib:sys"})
             if entry and "resource" in entry:
                 self.change(entry["resource"])
             elif f"@mod:{base.library}" in self.world.spaces:

@@ -84,7 +84,9 @@ class World:
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
     callbacks: dict[str, Value] = field(default_factory=dict)
-    """Notebook code that a package was given to keep, with the objects it may change."""
+    """What libraries were given to keep, by the place (dotted) where they keep it; objects share `&<place>`."""
+    mortal: list[Code] = field(default_factory=list)
+    """Classes with a `__del__` of which there are objects."""
     watched: set[str] = field(default_factory=set)
     """Labels whose objects are watched weakly: it is noticed when they die."""
 
