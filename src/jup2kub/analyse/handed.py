@@ -38,6 +38,15 @@ class Handed(Expressions):
         if not value.code and value.roots:
             self.join({label} | value.roots)
 
+    def given_to_keep(self, dotted: str, value: Value, discarded: bool) -> bool:
+        """Whether a library function keeps an argument: by the tables, its name, or because only that can be its use."""
+        entry, known = self.tables.function(dotted), self.tables.package(dotted)
+        setter = self.tables.setter(dotted)
+        if value.code:
+            return setter or discarded or self.in_place(dotted) or bool(entry and entry.get("keeps"))
+        pure = bool(known and known.get("pure"))  # `nx.set_…(graph)` keeps no graph
+        return (setter and not pure) or bool(entry and entry.get("keeps"))
+
     def feel_kept(self) -> None:
         """Note what the libraries in use may do with what they were given to keep: last of all in a cell."""
         used: set[str] = set(EVERYWHERE)

@@ -55,7 +55,8 @@ class Libraries(Handed):
         self.use_package(dotted)
         entry = self.tables.function(dotted)
         known = self.tables.packages.get(package)
-        discarded = discarded or (self.displaying is node and bool(args.code))
+        pure = bool((known or {}).get("pure"))
+        discarded = discarded or (self.displaying is node and bool(args.code) and not pure)
         if known is not None and known.get("watches"):
             self.world.watched |= args.roots
             for value in args.all:
@@ -70,7 +71,7 @@ class Libraries(Handed):
         for value in args.all:
             self.drain(value)
             self.escape(value, args.all)
-            if self.tables.setter(dotted) or (value.code and discarded) or (entry or {}).get("keeps"):
+            if self.given_to_keep(dotted, value, discarded):
                 self.keep(package, value)
         if entry is not None:
             self._entry_effects(entry, dotted, args, node)
