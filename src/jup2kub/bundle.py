@@ -16,6 +16,8 @@ from jup2kub.errors import UsageError
 LIMIT = 900 << 10
 """Bytes; a config map holds 1 MiB with everything around it."""
 PARTS = ("errors.py", "pod.py", "kit", "model", "store", "agent", "engine", "kernel", "cluster", "manifests")
+TASK_PARTS = (*(part for part in PARTS if part != "pod.py"), "part.py", "collect.py", "ipynb/write.py")
+"""Of the program that the tasks of an exported notebook run: they make the executed notebook themselves."""
 LEFT_OUT = frozenset({"engine/foreign.py", "engine/early.py", "cluster/outside.py"})
 """For the user's machine only."""
 DATA = frozenset({".py", ".json"})
@@ -34,16 +36,17 @@ with zipfile.ZipFile(sys.path[0]) as program:
 sys.path[0] = folder
 sys.dont_write_bytecode = True
 
-from jup2kub.pod import main  # noqa: E402
+from jup2kub.PROGRAM import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))
 '''
 
 
-def files(source: Path) -> dict[str, bytes]:
-    """Return what the bundle holds, by path in the archive; `source`: the folder of this package."""
-    found = {"__main__.py": START.encode(), "jup2kub/__init__.py": (source / "__init__.py").read_bytes()}
-    for part in PARTS:
+def files(source: Path, program: str = "pod") -> dict[str, bytes]:
+    """Return what the bundle holds, by path in the archive; `source`: the folder of this package, `program`: `pod` or `part`."""
+    start = START.replace("PROGRAM", program)
+    found = {"__main__.py": start.encode(), "jup2kub/__init__.py": (source / "__init__.py").read_bytes()}
+    for part in TASK_PARTS if program == "part" else PARTS:
         top = source / part
         paths = sorted(top.rglob("*")) if top.is_dir() else [top]
         for path in paths:
@@ -53,11 +56,11 @@ def files(source: Path) -> dict[str, bytes]:
     return found
 
 
-def build(source: Path = Path(__file__).parent) -> bytes:
+def build(source: Path = Path(__file__).parent, program: str = "pod") -> bytes:
     """Return the bundle. Raises UsageError (J2K730) when it is too big for a config map."""
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED, compresslevel=zlib.Z_BEST_COMPRESSION) as archive:
-        for name, data in sorted(files(source).items()):
+        for name, data in sorted(files(source, program).items()):
             entry = zipfile.ZipInfo(name, STAMP)
             entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
             archive.writestr(entry, data)

@@ -173,7 +173,7 @@ def _summary(notebook: Notebook, published: _Published) -> dict[str, Any]:
 
 
 def _stamp(seconds: float) -> str:
-    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _times(start: float, seconds: float) -> dict[str, str]:

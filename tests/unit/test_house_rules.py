@@ -21,13 +21,15 @@ SPEAKS_FOR_ITSELF = 8
 """Lines; a shorter function may leave the words to its name and types."""
 
 PODS = ("kernel/", "store/", "agent/", "model/", "kit/", "cluster/", "manifests/")
+TASKS = ("part.py", "collect.py", "ipynb/write.py")
+"""Modules of the program that tasks of an exported notebook run."""
 OUTSIDE = {"cluster/outside.py"}
 """Beside them, but for the user's machine only."""
 OLD_PYTHON = [
     p
     for p in MODULES
     if (
-        str(p.relative_to(SOURCE)).startswith((*PODS, "errors.py"))
+        str(p.relative_to(SOURCE)).startswith((*PODS, "errors.py", *TASKS))
         and str(p.relative_to(SOURCE)) not in OUTSIDE
     )
     or (p.relative_to(SOURCE).parts[0] == "engine" and p.name != "foreign.py")

@@ -34,6 +34,7 @@ VERBS = {
     "resume": "start a run on a cluster again that has ended early",
     "delete": "remove a run from its cluster",
     "render": "write a run's Kubernetes objects into a folder",
+    "export": "write the plan for another workflow system: Argo, Kubeflow Pipelines, Pegasus",
     "service": "show a service's address in a cluster, and what it answers",
     "clean": "remove what is no longer needed from the store",
 }
