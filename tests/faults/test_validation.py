@@ -61,10 +61,18 @@ def learn(rate):
 def rate():
     """Read it."""
     return _state["rate"]
+
+class Window:
+    """Looks at what it was made of only when it is asked."""
+    def __init__(self, items): self.items = items
+
+def window(items):
+    """Make something that keeps its argument."""
+    return Window(items)
 '''
 WRONG = {
     "packages": {**TABLE["packages"], "careless": {"pure": True}},
-    "functions": {**TABLE["functions"], "careless.*": {"result": "atom"}},
+    "functions": {**TABLE["functions"], "careless.*": {"result": "atom"}, "careless.window": {"fresh": True}},
 }
 """A table that is wrong about the library: nothing but validation can find what it does."""
 
@@ -96,6 +104,16 @@ SURPRISES = {
             "a = np.zeros(4)\nholder = {'view': a[:2]}",
             "n = probe.at('n') + careless.poke(holder)",
             "m = probe.at('m') + a.sum()\nprint(m)",
+        ),
+    ),
+    "argument that is kept": Surprise(
+        "sharing",
+        (
+            "import probe, careless",
+            "xs = [1, 2]\nw = careless.window(xs)",
+            "xs.append(probe.at('n'))",
+            "m = probe.at('m') + len(w.items)\nprint(m)",
+            "print(xs, w.items is xs)",
         ),
     ),
     "generator of a library": Surprise(

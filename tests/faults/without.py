@@ -34,7 +34,7 @@ def comparison() -> None:
 def sharing() -> None:
     """Nobody looks which names share memory or objects with a value that was changed."""
 
-    async def alone(session: Session, kernel: Any, cell: Any, result: Any) -> Facts:
+    async def alone(session: Session, kernel: Any, cell: Any, result: Any, **where: Any) -> Facts:
         return replace(session.facts_of(cell, result), aliases=())
 
     for module in (mainline, steps):

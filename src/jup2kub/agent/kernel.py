@@ -183,12 +183,12 @@ class Kernel:
         """Return about how many bytes the big parts of the names' values have."""
         return int((await self._ask("weigh", names=sorted(names)))["bytes"])
 
-    async def relate(self, names: Iterable[str]) -> list[frozenset[str]]:
+    async def relate(self, names: Iterable[str], seconds: float | None = None) -> list[frozenset[str]]:
         """Return, for all names of the notebook, the groups that share something changeable with one of `names`.
 
-        A value that cannot be looked into counts as shared.
+        A value that cannot be looked into counts as shared; with a limit of `seconds`, only what is seen to share does.
         """
-        reply = await self._ask("relate", names=sorted(names))
+        reply = await self._ask("relate", names=sorted(names), seconds=seconds)
         return [frozenset(group) for group in reply["groups"]]
 
     async def show(self, names: Iterable[str]) -> dict[str, Any]:

@@ -143,12 +143,20 @@ class ReplayFailed(Exception):
         self.cell = cell
 
 
-async def whole_facts(session: Session, kernel: Kernel, cell: CellPlan, result: CellResult) -> Facts:
-    """Return what was seen of a cell. If it changed a value against its plan: with all names that share it."""
+async def whole_facts(
+    session: Session, kernel: Kernel, cell: CellPlan, result: CellResult, *, away: bool = False
+) -> Facts:
+    """Return what was seen of a cell. If it changed a value against its plan: with all names that share it.
+
+    `away`: the cell ran outside the main kernel, where a value that it changed according to its plan becomes another
+    object: names that share it, and of which the plan does not know that, are looked for in the time there is.
+    """
     facts = session.facts_of(cell, result)
-    changed = plain(facts.mutated) - cell.writes
+    changed, seconds = plain(facts.mutated) - cell.writes, None
+    if away and not changed:
+        changed, seconds = plain(facts.mutated), SHARE * result.seconds + LEAST
     if changed and result.status == "ok" and not result.leaving:
-        shared = await kernel.relate(changed)
+        shared = await kernel.relate(changed, seconds)
         mutated = facts.mutated.union(*(group for group in shared if group & changed))
         facts = replace(facts, mutated=mutated, aliases=(*facts.aliases, *shared))
     return facts
@@ -332,7 +340,7 @@ class Attempt:
 
     async def _conclude(self, kernel: Kernel, result: CellResult, start: float, undo: Path) -> Outcome:
         session, cell = self.session, self.cell
-        facts = await whole_facts(session, kernel, cell, result)
+        facts = await whole_facts(session, kernel, cell, result, away=True)
         outcome = outcome_of(
             session,
             cell,

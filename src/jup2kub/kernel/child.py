@@ -284,11 +284,12 @@ class Child:
         return self.shell.namespace[name]
 
     def do_relate(self, request: Request, fds: list[int]) -> Reply:
-        """Reply the groups of names that share something changeable with one of `names`."""
-        namespace, names = self.shell.namespace, set(request["names"])
-        found = prints.take({name: namespace[name] for name in own_names(namespace)})
-        opaque = {name for name, digest in found.digests.items() if digest is None}
-        groups = [sorted(group) for group in prints.aliases(found) if group & names]
+        """Reply the groups of names that share with one of `names`; what is not looked into in `seconds` does not."""
+        namespace, names, seconds = self.shell.namespace, set(request["names"]), request.get("seconds")
+        order = sorted(own_names(namespace), key=lambda name: name not in names)
+        found = prints.take({name: namespace[name] for name in order}, budget_seconds=seconds)
+        opaque = set() if seconds else {name for name, digest in found.digests.items() if digest is None}
+        groups = [sorted(g) for g in prints.aliases(found) if g & names]
         return {"groups": groups + ([sorted(names | opaque)] if opaque else [])}
 
     def do_show(self, request: Request, fds: list[int]) -> Reply:

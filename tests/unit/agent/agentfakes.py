@@ -108,7 +108,7 @@ class FakeKernel:
         """Nothing here is big."""
         return 0
 
-    async def relate(self, names: Iterable[str]) -> list[frozenset[str]]:
+    async def relate(self, names: Iterable[str], seconds: float | None = None) -> list[frozenset[str]]:
         """Return the groups of names bound to one object of which one is asked for."""
         groups = ({o for o in self.space if self.space[o] is self.space[n]} for n in names if n in self.space)
         return [frozenset(group) for group in groups]
