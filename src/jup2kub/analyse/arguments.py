@@ -37,3 +37,8 @@ class Args:
         if isinstance(key, int):
             return self.values[key] if key < len(self.values) else None
         return self.named.get(key)
+
+    @property
+    def streamed(self) -> frozenset[str]:
+        """The labels of the files, buffers and iterators among the arguments."""
+        return NONE.union(*(v.roots for v in self.all if v.type in ("stateful", "handle")))

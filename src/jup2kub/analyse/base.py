@@ -6,6 +6,7 @@ import ast
 import builtins
 from dataclasses import replace
 
+from jup2kub.analyse.nested import TABLES, column
 from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, Record
 from jup2kub.analyse.values import ABSENT, ATOM, NONE, UNKNOWN, Code, Names, Value, union
 from jup2kub.analyse.world import Sharing, Space, World
@@ -320,8 +321,19 @@ class Walk:
         atoms = old.atoms and all(v.type == "atom" for v in values)
         roots = old.roots.union(*(v.roots for v in values if not v.atom)) if scope is not None else old.roots
         streams = old.streams or any(v.flows for v in values)
+        depth = max(old.depth, int(old.type in TABLES and any(column(v) for v in values)))
         new = Value(
-            roots, code, old.library, packages, old.type, atoms, old.text, None, old.mode, streams=streams
+            roots,
+            code,
+            old.library,
+            packages,
+            old.type,
+            atoms,
+            old.text,
+            None,
+            old.mode,
+            streams=streams,
+            depth=depth,
         )
         if new != replace(old, items=None):
             env[node.id] = new

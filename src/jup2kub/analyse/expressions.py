@@ -104,11 +104,14 @@ class Expressions(Iteration):
         if base.atom:
             return Value(type="atom", packages=base.packages)
         if name in VIEWS_OF_FRAME and base.type in DATA:
-            return Value(base.roots, packages=base.packages, type=base.type)
+            return Value(base.roots, packages=base.packages, type=base.type, depth=base.depth)
         kind = base.type if base.type in ("frame", "ndarray", "plot", "shared") else None
         roots = base.roots | self._of_class(base, name)
         mode = "method" if self.tables.method(name) in ("mutate", "fit") else ""
-        return Value(roots, base.code, None, base.packages, kind, streams=base.streams, mode=mode)
+        depth = base.depth if kind in DATA else 0
+        return Value(
+            roots, base.code, None, base.packages, kind, streams=base.streams, mode=mode, depth=depth
+        )
 
     def _hooked(self, base: Value, found: bool) -> list[Value]:
         """Run what classes of the notebook do when an attribute is asked for, or one that is not there."""
@@ -202,7 +205,11 @@ class Expressions(Iteration):
             self.operate(base)
         if base.type == "atom":
             return Value(type="atom", packages=base.packages)
-        if base.type == "ndarray" and isinstance(node.slice, (ast.List, ast.ListComp, ast.Compare)):
+        if (
+            base.type == "ndarray"
+            and not base.depth
+            and isinstance(node.slice, (ast.List, ast.ListComp, ast.Compare))
+        ):
             return Value(type="ndarray", packages=base.packages)
         if isinstance(node.slice, ast.Slice) and base.type in ("list", "tuple"):
             return Value(

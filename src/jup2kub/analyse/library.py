@@ -10,6 +10,7 @@ from typing import Any
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.handed import Handed
+from jup2kub.analyse.nested import TABLES, result_depth, shares_objects
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, moving
 
@@ -55,8 +56,9 @@ class Libraries(Handed):
         self.use_package(dotted)
         entry = self.tables.function(dotted)
         known = self.tables.packages.get(package)
-        pure = bool((known or {}).get("pure"))
-        discarded = discarded or (self.displaying is node and bool(args.code) and not pure)
+        discarded = discarded or (
+            self.displaying is node and not (known or {}).get("pure") and bool(args.code)
+        )
         if known is not None and known.get("watches"):
             self.world.watched |= args.roots
             for value in args.all:
@@ -276,7 +278,8 @@ class Libraries(Handed):
             return self._drawing(name, packages)
         if kind in ("ndarray", "frame", "dict", "list", "defaultdict", "data"):
             full = package == "numpy" and self.filled(name, args.values, args.named)
-            return Value(roots, code, None, packages, kind, full=full)
+            depth = result_depth(dotted, args) if kind in TABLES else 0
+            return Value(roots, code, None, packages, kind, full=full, depth=depth)
         return self._by_package(known, dotted, args, roots, packages)
 
     def _by_package(
@@ -308,11 +311,11 @@ class Libraries(Handed):
         self, entry: Mapping[str, Any], known: Mapping[str, Any], args: Args, constructs: bool
     ) -> Names:
         """Return the labels of the arguments that a result may share: what writes to a stream holds it."""
-        if args.named.get("dtype", UNKNOWN).library == "builtins.object":
-            return args.roots  # an array of objects holds them
+        if shares_objects(args):
+            return args.roots
         shares = known.get("shares") and not entry.get("fresh") and "result" not in entry
         if not entry.get("view") and not shares:
-            return streamed(args) if entry.get("result") != "atom" and constructs else NONE
+            return args.streamed if entry.get("result") != "atom" and constructs else NONE
         return NONE.union(*(v.roots for v in args.all if not v.plain and not copied(v, entry)))
 
     def _drawing(self, name: str, packages: Names) -> Value:
@@ -376,11 +379,6 @@ class Libraries(Handed):
             name = ast.unparse(node.func).rpartition(".")[2]
             return name in ("suppress", "raises", "assertRaises", "ExitStack")
         return False
-
-
-def streamed(args: Args) -> Names:
-    """Return the labels of the files, buffers and iterators among arguments."""
-    return NONE.union(*(v.roots for v in args.all if v.type in ("stateful", "handle")))
 
 
 def copied(value: Value, entry: Mapping[str, Any]) -> bool:

@@ -9,8 +9,10 @@ from dataclasses import replace
 from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
-from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf
-from jup2kub.analyse.values import ATOM, Value, holder, pairs, part
+from jup2kub.analyse.nested import method_depth
+from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf, Record
+from jup2kub.analyse.values import ATOM, Code, Value, holder, pairs, part
+from jup2kub.analyse.world import Kinds
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
 PATH_READS = frozenset(
@@ -83,7 +85,15 @@ KNOWN_TYPES = frozenset({"list", "dict", "set", "defaultdict", "data", "frame", 
 class Methods(BuiltinCalls):
     """Adds methods to a walk."""
 
+    def summary(self, code: Code, kinds: Kinds = ()) -> Record:
+        raise NotImplementedError
+
     def _method(self, base: Value, name: str, args: Args, node: ast.Call, discarded: bool) -> Value:
+        outlives = name in ("__enter__", "__exit__") or (
+            name in ("enter_context", "close") and "contextlib" in base.packages
+        )
+        if outlives and not base.code and not base.roots & self.bound:
+            self.rec.stop("it enters or leaves a context for other cells, too")
         files = self._file_method(base, name, args)
         if files is not None:
             return files
@@ -144,6 +154,9 @@ class Methods(BuiltinCalls):
                 type="frame" if base.type == "frame" else "atom" if base.type != "ndarray" else "ndarray",
             )
         if kind == "fresh":
+            depth = method_depth(base, name, args, self._returned(args)) if known else 0
+            if depth:  # the copy is new, the objects in it are not
+                return Value(base.roots, packages=packages, type=base.type, depth=depth)
             shallow = name in FRAME_COPIES and not known and base.type != "data" and not base.packages
             if shallow and not base.atoms:
                 return Value(base.roots, base.code, None, packages, base.type)
@@ -165,6 +178,11 @@ class Methods(BuiltinCalls):
         kept = base.type if known else "list" if name in ("keys",) else None
         atoms = base.atoms and base.type in ("dict", "list")
         return Value(roots, value.code, None, packages, "atom" if atoms and name == "get" else kept, atoms)
+
+    def _returned(self, args: Args) -> list[Value]:
+        """Return what functions among the arguments give back."""
+        code = [c for v in args.all for c, role in v.code if role == "self"]
+        return [self.summary(c).returns for c in code if isinstance(c.node, (ast.Lambda, ast.FunctionDef))]
 
     def _fits_itself(self, base: Value) -> bool:
         """Whether a fit changes the model alone, nothing that it was given."""

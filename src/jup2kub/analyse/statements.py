@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from jup2kub.analyse.calls import Calls
 from jup2kub.analyse.members import asks_names, bound_to, code_value, lookup
+from jup2kub.analyse.nested import TABLES, column
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.reflection import constant
 from jup2kub.analyse.values import ATOM, Code, Value, held, holder, immutable, part, union
@@ -37,6 +38,9 @@ class Statements(Calls):
 
     def _do_assign(self, node: ast.Assign) -> None:
         value = self.passive(node.value)
+        if len(node.targets) > 1 and not value.roots and not value.plain:  # one object for all targets
+            self.world.current += 1
+            value = value.at(frozenset({f"!{self.world.current}.all"}))
         for target in node.targets:
             self.bind(target, value, node.value)
 
@@ -158,7 +162,7 @@ class Statements(Calls):
         self.mutate(base.roots, CERTAIN)
         for code, role in base.code:
             self._class_changed(code, role)
-        keeps = base.type not in ("ndarray", "frame") or isinstance(target, ast.Attribute)
+        keeps = base.type not in TABLES or isinstance(target, ast.Attribute) or column(value)
         if not keeps:
             return
         if not value.atom:

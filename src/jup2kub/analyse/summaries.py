@@ -116,4 +116,5 @@ class Summaries(Control):
             items,
             value.mode,
             streams=value.streams,
+            depth=value.depth,
         )

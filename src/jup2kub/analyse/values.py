@@ -66,6 +66,9 @@ class Value:
     """It holds nothing but arrays, frames and immutable things: copies of these share nothing with it."""
     keyed: bool = False
     """A dictionary whose keys are immutable, all through."""
+    depth: int = 0
+    """Containers within containers that the text shows: 1 = a list of numbers, 2 = a list of lists; of an array or frame,
+    1 = it holds changeable objects, which its copies share."""
     streams: bool = False
     """It may be an iterator or handle, or hold one."""
     moves: Names | None = None
@@ -89,7 +92,14 @@ class Value:
     def loose(self) -> Value:
         """Return the same object after a change: what it holds is not known any more."""
         return Value(
-            self.roots, self.code, self.library, self.packages, self.type, self.atoms, streams=self.streams
+            self.roots,
+            self.code,
+            self.library,
+            self.packages,
+            self.type,
+            self.atoms,
+            streams=self.streams,
+            depth=self.depth,
         )
 
     @property
@@ -135,6 +145,7 @@ def union(*values: Value) -> Value:
         text=first.text if all(v.text == first.text for v in distinct) else None,
         mode="".join(sorted({v.mode for v in distinct})),
         streams=any(v.flows for v in distinct),
+        depth=max(v.depth for v in distinct),
     )
 
 
@@ -149,6 +160,7 @@ def holder(kind: str, items: list[Value]) -> Value:
         atoms=all(v.type == "atom" for v in items),
         items=tuple(items) if kind in ("tuple", "list") and len(items) < 50 else None,
         streams=any(v.flows for v in items),
+        depth=1 + max((v.depth for v in items), default=0),
         flat=all(v.plain or v.atoms or v.type in ("ndarray", "frame") for v in items),
     )
 
@@ -172,8 +184,14 @@ def part(value: Value) -> Value:
     kind = value.type if value.type in ("frame", "ndarray", "plot", "shared") else None
     if value.items:
         return held(union(*value.items), value)
+    table = kind in ("frame", "ndarray")
     return Value(
-        roots=value.roots, code=value.code, packages=value.packages, type=kind, streams=value.streams
+        roots=value.roots,
+        code=value.code,
+        packages=value.packages,
+        type=kind,
+        streams=value.streams,
+        depth=value.depth if table else max(0, value.depth - 1),
     )
 
 
