@@ -50,6 +50,12 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="pegasus: where it lies on the machines themselves",
     )
+    parser.add_argument(
+        "--site",
+        default="condorpool",
+        metavar="NAME",
+        help="pegasus: the execution site (default: condorpool)",
+    )
     parser.add_argument("--python", default="python3", metavar="PATH", help="Python in the image")
     parser.add_argument(
         "--cpu", type=float, default=1.0, metavar="N", help="cores of a task, where nothing is known"
@@ -69,6 +75,7 @@ def act(options: argparse.Namespace) -> int:
             claim=options.claim,
             folder=options.shared,
             host=options.shared_on_host,
+            site=options.site,
             python=options.python,
             cpu=options.cpu,
             memory=size(options.memory),

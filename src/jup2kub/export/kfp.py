@@ -26,7 +26,9 @@ def documents(parts: Parts, site: Site) -> tuple[dict[str, Any], dict[str, Any]]
         "schemaVersion": SCHEMA,
         "sdkVersion": "kfp-2.11.0",
     }
-    mount = {"pvcMount": [{"constant": site.claim, "mountPath": site.folder}]}
+    # Twice, as the SDK itself does: KFP before 2.5 knows the second only.
+    claim = {"pvcNameParameter": {"runtimeValue": {"constant": site.claim}}, "constant": site.claim}
+    mount = {"pvcMount": [{**claim, "mountPath": site.folder}]}
     executors = {f"exec-{p.name}": mount for p in parts.parts}
     return pipeline, {"platforms": {"kubernetes": {"deploymentSpec": {"executors": executors}}}}
 

@@ -27,7 +27,7 @@ def document(parts: Parts, site: Site) -> dict[str, Any]:
                     "name": TOOL,
                     "sites": [
                         {
-                            "name": "local",
+                            "name": site.site,
                             "pfn": _interpreter(site),
                             "type": "installed",
                             "container": CONTAINER,

@@ -31,6 +31,8 @@ class Site:
     """Where the shared folder is mounted in each task."""
     host: str = ""
     """Pegasus: where it lies on the machines that the containers run on; empty = as `folder`."""
+    site: str = "condorpool"
+    """Pegasus: the execution site that has the image's Python, as `pegasus-plan --sites` names it."""
     python: str = "python3"
     cpu: float = 1.0
     """Cores of a task of whose cells nothing is known."""
