@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.contract.buckets import S3, served
 
 from jup2kub.engine.server.storeapi import StoreApi
 from jup2kub.engine.server.web import Server, Site
@@ -19,6 +20,7 @@ from jup2kub.store.files import FileStore
 from jup2kub.store.link import Direct, Link
 from jup2kub.store.memory import MemoryStore
 from jup2kub.store.remote import RemoteStore
+from jup2kub.store.s3 import S3Store
 
 KEY = RunKey("/home/ada/analysis.ipynb", "c0de", "9a7a")
 MEMO = "m" * 64
@@ -40,8 +42,19 @@ def clock() -> Clock:
     return Clock()
 
 
-@pytest.fixture(params=["files", "memory", "remote"])
+@pytest.fixture(scope="module")
+def s3() -> Iterator[S3]:
+    with served() as server:
+        yield server
+
+
+@pytest.fixture(params=["files", "memory", "remote", "s3"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Store]:
+    if request.param == "s3":
+        bucket = request.getfixturevalue("s3").bucket(f"deep/{tmp_path.name}")
+        with S3Store(bucket, tmp_path / "cache", clock=clock) as made_there:
+            yield made_there
+        return
     if request.param == "remote":
         with contextlib.closing(FileStore(tmp_path / "store", clock=clock, durable=False)) as behind:
             server = Server(Site(StoreApi(behind), "secret")).begin()
