@@ -148,6 +148,8 @@ class BuiltinCalls(Reflection):
             else:
                 self.run(held, [Value(NONE.union(*(o.roots for o in others if o is not value)), type=None)])
             self.world.escaped.pop()
+        if dunders and not value.code:
+            self.operate(value)
         if self.function is not None:
             for root in value.roots:
                 if root[0] == "%" and root[1:].isdigit() and not dunders:

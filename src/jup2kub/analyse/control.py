@@ -141,8 +141,8 @@ class Control(Statements):
     def enter(self, value: Value) -> Value:
         self.drain(value)
         result = [value]
+        self.operate(value)
         if value.code:
-            self.operate(value)
             found = [self.run_method(value, name) for name in ("__enter__", "__aenter__")]
             result = [f for f in found if f is not None] or [
                 Value(value.roots, value.code, None, value.packages)

@@ -194,8 +194,7 @@ class Expressions(Iteration):
             )
         if base.library and self.tables.function(base.library) and base.roots:
             return ATOM
-        if base.code:
-            self.operate(base)
+        self.operate(base)
         place = node.slice.value if isinstance(node.slice, ast.Constant) else None
         if base.items is not None and isinstance(place, int) and -len(base.items) <= place < len(base.items):
             return held(base.items[place], base)

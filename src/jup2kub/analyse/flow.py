@@ -84,6 +84,7 @@ def _walk(world: World, cell: Cell, to_python: ToPython) -> tuple[Record, ast.Mo
         _run(world, walk, tree, cell)
     except RecursionError:
         record.stop("its text is nested too deeply")
+        world.give_up()
     record.bound = walk.bound if not cell.may_raise else set()
     return record, tree
 

@@ -19,8 +19,7 @@ class Iteration(Comprehensions):
         return self.element(value)
 
     def element(self, value: Value) -> Value:
-        if value.code:
-            self.operate(value)
+        self.operate(value)
         self.drain(value)
         if value.library:
             return Value(packages=value.packages | {value.library.partition(".")[0]}, roots=value.roots)

@@ -53,7 +53,8 @@ class Record:
     drained: set[str] = field(default_factory=set)
     """Parameters that the function goes through: iterators are used up by that."""
     asked: set[tuple[str, str]] = field(default_factory=set)
-    """Parameters and their attributes that are asked for, or (with `=`) stored: classes may run something then."""
+    """Parameters and their attributes that are asked for, or (with `=`) stored, or `()` for operators: classes may run
+    something then."""
     returns: Value = ATOM
     weight: float = 0.0
     loops: bool = False

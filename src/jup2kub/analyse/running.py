@@ -24,6 +24,8 @@ NOT_OPERATORS = frozenset(
         "__prepare__",
     }
 )
+OPERATORS = "()"
+"""Stands for all operators and built-in functions, where attributes that are asked for are noted."""
 OF_ONE_KIND = ("atom", "ndarray", "frame", "plot", "shared")
 """Types whose parts are known as they are."""
 Def = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -190,11 +192,18 @@ class Running(Summaries):
             own.stop(found.barrier)
 
     def _take_asked(self, value: Value, name: str) -> None:
-        """Run what the class of an argument does when an attribute is asked for or stored."""
-        if name.endswith("="):
+        """Run what the class of an argument does when an attribute is asked for or stored, or an operator applied."""
+        asking = (value.code, name)
+        if asking in self.world.asking:  # asked for while it is being answered: once more does the same
+            return
+        self.world.asking.append(asking)
+        if name == OPERATORS:
+            self.operate(replace(value, code=frozenset(r for r in value.code if r[1] == "instance")))
+        elif name.endswith("="):
             self.stored_attribute(value, name[:-1], ATOM)
         else:
             self._own_attribute(value, name)
+        self.world.asking.pop()
 
     def _take_opaque(self, call: OpaqueOf, values: dict[str, Value]) -> None:
         """Resolve a call of a method of a parameter by what is passed for it."""
@@ -280,6 +289,8 @@ class Running(Summaries):
                 self.read(name)
 
     def operate(self, value: Value) -> None:
+        if self.function is not None:
+            self.rec.asked |= {(r, OPERATORS) for r in value.roots if r[0] == "%" and r[1:].isdigit()}
         for code, role in value.code:
             if role == "running":
                 self._apply(code, None, value, Args(rest=[value]))

@@ -77,6 +77,8 @@ class World:
     pending: dict[tuple[Code, Kinds], Record] = field(default_factory=dict)
     escaped: list[Role] = field(default_factory=list)
     """Notebook code that is being followed because somebody else may call it."""
+    asking: list[tuple[frozenset[Role], str]] = field(default_factory=list)
+    """Attributes and operators of objects of the notebook that are being followed."""
     lists_subclasses: bool = False
     """The notebook asks a class for its subclasses: defining one changes it."""
     asks_decimal_flags: bool = False
@@ -89,6 +91,11 @@ class World:
     """Classes with a `__del__` of which there are objects."""
     watched: set[str] = field(default_factory=set)
     """Labels whose objects are watched weakly: it is noticed when they die."""
+
+    def give_up(self) -> None:
+        """Forget what was being followed when a walk was cut short."""
+        for following in (self.draft, self.active, self.pending, self.escaped, self.asking):
+            following.clear()
 
     def space(self, label: str) -> Space:
         return self.spaces[label]
