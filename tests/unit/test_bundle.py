@@ -51,3 +51,12 @@ def test_it_starts_with_nothing_but_an_interpreter(tmp_path: Path, python: str, 
     )
     assert done.returncode == 0, done.stderr
     assert f"jup2kub-{program}" in done.stdout
+
+
+@pytest.mark.parametrize("python", interpreters())
+def test_the_program_of_exported_tasks_starts_alone_too(tmp_path: Path, python: str) -> None:
+    path = tmp_path / "program.pyz"
+    path.write_bytes(bundle.build(program="part"))
+    done = subprocess.run([python, "-I", str(path), "--help"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "--task" in done.stdout
