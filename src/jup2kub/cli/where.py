@@ -58,7 +58,7 @@ def wish_options(parser: argparse.ArgumentParser) -> None:
         "--storage",
         default="",
         metavar="WHERE",
-        help="where results are kept: claim:NAME, class:NAME, local:/path@node, …",
+        help="where results are kept: claim:NAME, class:NAME, local:/path@node, s3://…, …",
     )
     parser.add_argument("--parallelism", type=int, default=0, metavar="N", help="pods at once (default: 4)")
     parser.add_argument(

@@ -93,6 +93,7 @@ def check_data(cluster: Cluster, spec: RunSpec) -> None:
     named += [("Secret", name) for name in (*spec.secrets, *spec.pull_secrets)]
     named += [("ServiceAccount", spec.account)] if spec.account else []
     named += [("PersistentVolumeClaim", spec.claim)] if spec.claim else []
+    named += [("Secret", spec.s3.secret)] if spec.s3.secret else []
     for kind, name in named:
         try:
             cluster.get(kind, name)

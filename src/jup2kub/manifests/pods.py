@@ -42,6 +42,8 @@ class Container:
     annotations: Mapping[str, str] = field(default_factory=dict)
     step: str = ""
     rev: str = ""
+    keys: str = ""
+    """Secret with keys for S3, seen as environment variables; empty = none."""
 
 
 def template(
@@ -129,6 +131,15 @@ def scratch(name: str, path: str, size: int, medium: str = "") -> Mapping[str, A
     return {"volume": {"name": name, "emptyDir": kind}, "mount": {"name": name, "mountPath": path}}
 
 
+def s3_keys(secret: str) -> list[Obj]:
+    """Return environment variables from the secret's keys of the same names; a session token may be lacking."""
+    found = []
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+        optional = {"optional": True} if name == "AWS_SESSION_TOKEN" else {}
+        found.append({"name": name, "valueFrom": {"secretKeyRef": {"name": secret, "key": name, **optional}}})
+    return found
+
+
 def mounted_claim(name: str, claim: str, path: str, *, read_only: bool = False) -> Mapping[str, Any]:
     """Return a claim's volume."""
     reference = {"claimName": claim, **_optional("readOnly", read_only)}
@@ -186,6 +197,7 @@ def _container(spec: RunSpec, box: Container, mounts: list[Any]) -> Obj:
     env: list[Obj] = [{"name": name, "value": value} for name, value in sorted(variables.items())]
     env += [{"name": "JUP2KUB_POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}}]
     env += [{"name": "JUP2KUB_NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}]
+    env += s3_keys(box.keys) if box.keys else []
     keys = [{"secretRef": {"name": name}} for name in spec.secrets] if box.component == AGENT else []
     return {
         "name": box.component,

@@ -74,6 +74,22 @@ class Volume:
 
 
 @dataclass(frozen=True)
+class S3Place:
+    """A bucket in which the run server keeps its store, instead of a claim."""
+
+    url: str = ""
+    """`s3://BUCKET/PREFIX`; empty = no bucket."""
+    endpoint: str = ""
+    """URL of a server other than Amazon's; empty = Amazon's own of the region."""
+    region: str = "us-east-1"
+    secret: str = ""
+    """Secret of the user's own with AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and perhaps AWS_SESSION_TOKEN; empty = the
+    service account has a role."""
+    cache: int = 4 * GIB
+    """Bytes on the run server's node, for values on their way and read again."""
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """All that the objects of one run are computed from."""
 
@@ -104,6 +120,8 @@ class RunSpec:
     """Of a claim of its own; empty = the cluster's default."""
     storage_bytes: int = 10 * GIB
     access: str = "ReadWriteOnce"
+    s3: S3Place = field(default_factory=S3Place)
+    """Where the store is, if in no claim at all."""
     parallelism: int = 4
     """Agent pods at once, at most."""
     deadline: int = 24 * 3600

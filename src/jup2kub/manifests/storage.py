@@ -7,15 +7,18 @@ it. Cluster-scoped objects (PersistentVolume, StorageClass) are printed, never a
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Tuple
 
 from jup2kub.errors import UsageError
 from jup2kub.manifests.objects import NOTEBOOK, RUN, base_name, claim_name, labels, metadata
-from jup2kub.manifests.spec import SERVER, RunSpec, parse_quantity, quantity
+from jup2kub.manifests.spec import SERVER, RunSpec, S3Place, parse_quantity, quantity
 
 Obj = Dict[str, Any]
-FORMS = "local:/path@node, claim:NAME, class:NAME, ebs:gp3, ebs:vol-ID@ZONE, efs:fs-ID, efs:fs-ID::fsap-ID, s3://bucket/prefix"
+FORMS = (
+    "local:/path@node, claim:NAME, class:NAME, ebs:gp3, ebs:vol-ID@ZONE, efs:fs-ID, efs:fs-ID::fsap-ID, "
+    "s3://bucket/prefix,secret=NAME,endpoint=URL,region=NAME"
+)
 NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,61}[a-z0-9])?")
 EBS_TYPES = ("gp2", "gp3", "io1", "io2", "st1", "sc1", "standard")
 EBS, EFS = "ebs.csi.aws.com", "efs.csi.aws.com"
@@ -33,6 +36,8 @@ class Storage:
     """Node of a `local`, zone of a static `ebs` volume; empty = none."""
     size: int = 0
     """Bytes; 0 = as the run says."""
+    s3: S3Place = field(default_factory=S3Place)
+    """What is said of an `s3` beside its URL."""
 
 
 def parse(text: str) -> Storage:
@@ -40,11 +45,9 @@ def parse(text: str) -> Storage:
     if not text:
         return Storage("default")
     body, _, more = text.partition(",")
-    size = _size(more, text) if more else 0
     if body.startswith("s3://"):
-        if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[^\s]*)?", body):
-            raise _wrong(text, "a bucket and a prefix")
-        return Storage("s3", body)
+        return Storage("s3", body, s3=_s3(body, more, text))
+    size = _size(more, text) if more else 0
     kind, colon, rest = body.partition(":")
     value, _, where = rest.partition("@")
     form = {
@@ -57,6 +60,30 @@ def parse(text: str) -> Storage:
     if not colon or not form.get(kind):
         raise _wrong(text, "one of these forms")
     return Storage(kind, value, where, size)
+
+
+S3_PARTS = {
+    "secret": NAME,
+    "endpoint": re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[^\s?#]*)?"),
+    "region": re.compile(r"[a-z0-9-]+"),
+}
+
+
+def _s3(url: str, more: str, whole: str) -> S3Place:
+    # Characters that need no thought in a URL, a signature and a listing: so one key is one key everywhere.
+    if not re.fullmatch(r"s3://[a-z0-9][a-z0-9.-]+[a-z0-9](/[A-Za-z0-9._=-]+)*/?", url):
+        raise _wrong(whole, "a bucket and a prefix (letters, digits, . _ = -)")
+    place = S3Place(url.rstrip("/"))
+    for part in filter(None, more.split(",")):
+        key, _, value = part.partition("=")
+        if key == "size":
+            place = replace(place, cache=_size(part, whole))
+        elif key in S3_PARTS and S3_PARTS[key].fullmatch(value):
+            said: Dict[str, Any] = {key: value}
+            place = replace(place, **said)
+        else:
+            raise _wrong(whole, "a bucket with secret=, endpoint=, region= or size=")
+    return place
 
 
 def _size(text: str, whole: str) -> int:
@@ -85,10 +112,19 @@ def with_storage(spec: RunSpec, storage: Storage) -> RunSpec:
         access = "ReadWriteMany" if storage.kind == "efs" else "ReadWriteOnce"
         return replace(spec, storage_class=class_name(spec, storage), storage_bytes=size, access=access)
     if storage.kind == "s3":
-        raise UsageError(
-            "J2K715",
-            "the run server cannot keep its store in S3: it has the standard library only",
-            "use a claim; results that are to stay in S3 can be written there by a cell",
+        if not storage.s3.secret and not spec.account:
+            raise UsageError(
+                "J2K715",
+                "the run server would have no keys for S3",
+                "name a Secret of the namespace that has AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+                "(`--storage s3://…,secret=NAME`), or a service account that has a role (--service-account NAME)",
+            )
+        # As with claims: a place for each notebook of a namespace, so that nobody continues another's run.
+        return replace(
+            spec,
+            s3=replace(
+                storage.s3, url=f"{storage.s3.url}/{spec.namespace}/{spec.notebook or base_name(spec.run)}"
+            ),
         )
     return replace(spec, storage_bytes=size)
 
@@ -103,8 +139,8 @@ def class_name(spec: RunSpec, storage: Storage) -> str:
 
 
 def claim(spec: RunSpec) -> List[Obj]:
-    """Return the claim of the run server's store; nothing if the user names one."""
-    if spec.claim:
+    """Return the claim of the run server's store; nothing if the user names one, or a bucket."""
+    if spec.claim or spec.s3.url:
         return []
     wanted: Obj = {
         "accessModes": [spec.access],

@@ -18,6 +18,7 @@ from jup2kub.manifests.pods import (
     mounted_config,
     mounted_secret,
     program,
+    scratch,
     server_url,
     template,
 )
@@ -37,7 +38,18 @@ KEPT = 3600
 
 def server_class(spec: RunSpec) -> PodClass:
     """Return the run server's own class: it moves bytes and folds events, and computes nothing."""
-    return PodClass(spec.image, cpu=0.1, memory=GIB // 2, storage=GIB)
+    storage = GIB + spec.s3.cache if spec.s3.url else GIB
+    return PodClass(spec.image, cpu=0.1, memory=GIB // 2, storage=storage)
+
+
+def store_options(spec: RunSpec) -> Tuple[str, ...]:
+    """Return where the run server keeps its store, as its program is told."""
+    if not spec.s3.url:
+        return ("--store", f"{STORE}/jup2kub")
+    endpoint = ("--endpoint", spec.s3.endpoint) if spec.s3.endpoint else ()
+    # Half of the folder: what is on its way lies there, too.
+    cache = ("--cache", f"{STORE}/s3", "--cache-bytes", str(spec.s3.cache // 2))
+    return ("--store", spec.s3.url, *cache, "--region", spec.s3.region, *endpoint)
 
 
 def server_container(spec: RunSpec) -> Container:
@@ -47,8 +59,7 @@ def server_container(spec: RunSpec) -> Container:
         (
             *program(spec),
             "server",
-            "--store",
-            f"{STORE}/jup2kub",
+            *store_options(spec),
             "--port",
             str(PORT),
             "--spec",
@@ -64,6 +75,7 @@ def server_container(spec: RunSpec) -> Container:
         },
         grace=15,
         port=PORT,
+        keys=spec.s3.secret,
         annotations={**ACTIVE_ANNOTATIONS, "jup2kub.dev/program": spec.bundle_digest[:16] or "image"},
     )
 
@@ -72,7 +84,9 @@ def server(spec: RunSpec) -> Obj:
     """Return the run server: a Deployment of one replica that is never two at once (`Recreate`)."""
     name = base_name(spec.run)
     volumes = (
-        mounted_claim("store", claim_name(spec), STORE),
+        scratch("store", STORE, spec.s3.cache)
+        if spec.s3.url
+        else mounted_claim("store", claim_name(spec), STORE),
         mounted_secret("token", f"{name}-token", SECRET),
         mounted_config("spec", f"{name}-spec", SPEC),
     )

@@ -62,6 +62,9 @@ FORMS = (
 )
 
 
+S3 = "s3://bucket/prefix/,secret=keys,endpoint=https://minio.lab:9000,region=eu-west-1,size=6Gi"
+
+
 def rich() -> RunSpec:
     """A run that uses everything."""
     return replace(
@@ -97,6 +100,7 @@ def every_object() -> Iterator[Obj]:
         wanted = storage.parse(form)
         spec = storage.with_storage(SPEC, wanted)
         yield from [*storage.claim(spec), *storage.administrator_objects(spec, wanted)]
+    yield from render.run_objects(storage.with_storage(SPEC, storage.parse(S3)), "token")
 
 
 EVERY = list(every_object())
@@ -367,6 +371,10 @@ def test_several_replicas_of_a_claim_for_one_node_are_refused() -> None:
         "efs:x",
         "nfs:/x",
         "s3:/b",
+        "s3://b",
+        "s3://bucket/a b",
+        "s3://bucket,key=x",
+        "s3://bucket,endpoint=minio:9000",
         "class:a,size=x",
         "class:a,siz=1Gi",
     ],
@@ -377,9 +385,43 @@ def test_a_storage_that_cannot_be_read_is_refused_with_the_forms(text: str) -> N
     assert "claim:NAME" in str(caught.value.hint)
 
 
-def test_s3_is_refused_as_the_run_servers_store() -> None:
-    with pytest.raises(UsageError, match="S3"):
+def test_a_bucket_takes_the_place_of_the_claim() -> None:
+    spec = storage.with_storage(SPEC, storage.parse(S3))
+    objects = render.run_objects(spec, "t")
+    assert "PersistentVolumeClaim" not in {obj["kind"] for obj in objects}
+    assert storage.administrator_objects(spec, storage.parse(S3)) == []
+    pod = objects[-1]["spec"]["template"]["spec"]
+    [volume] = [volume for volume in pod["volumes"] if volume["name"] == "store"]
+    assert volume == {"name": "store", "emptyDir": {"sizeLimit": str(6 << 30)}}
+    words = " ".join(pod["containers"][0]["command"])
+    place = f"s3://bucket/prefix/{spec.namespace}/{spec.notebook or 'j2k-' + spec.run}"
+    assert f"--store {place} --cache /jup2kub/store/s3 --cache-bytes {3 << 30} --region eu-west-1" in words
+    assert "--endpoint https://minio.lab:9000" in words
+
+
+def test_keys_of_a_bucket_come_from_a_secret_and_to_the_server_alone() -> None:
+    spec = storage.with_storage(SPEC, storage.parse(S3))
+    server = workloads.server(spec)["spec"]["template"]["spec"]["containers"][0]
+    keys = {
+        e["name"]: e.get("valueFrom", {}).get("secretKeyRef") for e in server["env"] if "AWS" in e["name"]
+    }
+    assert keys == {
+        "AWS_ACCESS_KEY_ID": {"name": "keys", "key": "AWS_ACCESS_KEY_ID"},
+        "AWS_SECRET_ACCESS_KEY": {"name": "keys", "key": "AWS_SECRET_ACCESS_KEY"},
+        "AWS_SESSION_TOKEN": {"name": "keys", "key": "AWS_SESSION_TOKEN", "optional": True},
+    }
+    agent = workloads.agent_template(spec, spec.pod_class())["spec"]["containers"][0]
+    assert [e for e in agent["env"] if "AWS" in e["name"]] == []
+
+
+def test_a_bucket_without_keys_is_refused_and_a_service_account_may_have_them() -> None:
+    with pytest.raises(UsageError) as caught:
         storage.with_storage(SPEC, storage.parse("s3://bucket/prefix"))
+    assert caught.value.code == "J2K715"
+    spec = storage.with_storage(replace(SPEC, account="roled"), storage.parse("s3://bucket"))
+    server = workloads.server(spec)["spec"]["template"]["spec"]
+    assert server["serviceAccountName"] == "roled"
+    assert [e for e in server["containers"][0]["env"] if "AWS" in e["name"]] == []
 
 
 def test_a_size_may_be_given() -> None:
