@@ -9,6 +9,8 @@ from jup2kub.model.parts import Part, Parts
 
 TOOL = "part"
 CONTAINER = "notebook"
+ENV = "/usr/bin/env"
+"""Pegasus starts what is installed by its path; this one finds Python in any image."""
 
 
 def document(parts: Parts, site: Site) -> dict[str, Any]:
@@ -28,7 +30,7 @@ def document(parts: Parts, site: Site) -> dict[str, Any]:
                     "sites": [
                         {
                             "name": site.site,
-                            "pfn": _interpreter(site),
+                            "pfn": ENV,
                             "type": "installed",
                             "container": CONTAINER,
                         }
@@ -54,11 +56,6 @@ def text(parts: Parts, site: Site) -> str:
     return words(site, parts, "Pegasus workflow") + to_yaml(document(parts, site))
 
 
-def _interpreter(site: Site) -> str:
-    """Return the path of Python: Pegasus starts what is installed by its path."""
-    return site.python if site.python.startswith("/") else f"/usr/bin/{site.python}"
-
-
 def _job(part: Part, site: Site) -> dict[str, Any]:
     megabytes = -(-memory(site, part) // (1 << 20))
     pegasus = {"cores": str(max(1, round(cores(site, part)))), "memory": str(megabytes)}
@@ -69,7 +66,7 @@ def _job(part: Part, site: Site) -> dict[str, Any]:
         "name": TOOL,
         "id": part.name,
         "nodeLabel": part.name,
-        "arguments": arguments(site, part),
+        "arguments": [site.python, *arguments(site, part)],
         "uses": [],
         "profiles": {"env": {"HOME": "/tmp"}, "pegasus": pegasus},
     }
