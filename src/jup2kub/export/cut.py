@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from jup2kub.agent.session import UNREPEATABLE
 from jup2kub.errors import UsageError
@@ -89,7 +90,6 @@ def _part(
     after: tuple[str, ...] = (),
 ) -> Part:
     own = [cells[i] for i in runs]
-    limits = [cell.timeout for cell in own]
     return Part(
         name,
         made,
@@ -98,8 +98,6 @@ def _part(
         cpu=max((c.cpu for c in own if c.cpu is not None), default=None),
         memory=max((c.memory for c in own if c.memory is not None), default=None),
         gpu=max((c.gpu for c in own if c.gpu is not None), default=None),
-        # Each cell has its own limit, which the task itself keeps; one for all only where all have one.
-        timeout=sum(t for t in limits if t is not None) if own and None not in limits else None,
     )
 
 
@@ -110,9 +108,7 @@ def _ordered(found: list[Part]) -> list[Part]:
     for part in sorted(found, key=lambda p: (len(closure([p.name], needs)), p.cells)):
         implied = {far for near in needs[part.name] for far in closure([near], needs) - {near}}
         after = tuple(sorted(needs[part.name] - implied))
-        done.append(
-            Part(part.name, part.cells, part.runs, after, part.cpu, part.memory, part.gpu, part.timeout)
-        )
+        done.append(replace(part, after=after))
     return done
 
 

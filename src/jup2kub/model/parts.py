@@ -34,8 +34,6 @@ class Part:
     """Bytes; None = not known."""
     gpu: Optional[int] = None
     """Devices; None = none."""
-    timeout: Optional[float] = None
-    """Seconds; None = no limit."""
 
 
 @dataclass(frozen=True)
