@@ -40,6 +40,10 @@ from jup2kub.store.files import FileStore
 
 RULE = "seen"
 """Rule of the edges that were met while running."""
+WAYS_OUT = {
+    "J2K602": "look whether it has; exported with another `--name`, the notebook runs from its beginning"
+}
+"""Hints, by code, where that of the command line is of no use in a task."""
 
 
 def options(arguments: list[str]) -> argparse.Namespace:
@@ -103,7 +107,8 @@ def main(arguments: list[str]) -> int:
         with FileStore(wanted.store) as store:
             return asyncio.run(_work(parts, part, store, wanted))
     except Jup2KubError as problem:
-        sys.stderr.write(f"error: {problem}\n" + (f"hint: {problem.hint}\n" if problem.hint else ""))
+        hint = WAYS_OUT.get(problem.code, problem.hint)
+        sys.stderr.write(f"error: {problem}\n" + (f"hint: {hint}\n" if hint else ""))
         return problem.exit_code
 
 
@@ -175,7 +180,9 @@ def _terms(job: Job, part: Part, run: str, project: Path, environ: Mapping[str, 
 
 def _give(parts: Parts, session: Session, wanted: argparse.Namespace) -> None:
     """Write the executed notebook, and the files that its cells wrote. Raises EnvironmentProblem (J2K231)."""
-    document = collect(parts.notebook, session.outcomes, keep_going=parts.job.keep_going)
+    plan = parts.job.plan
+    told = {"run": session.terms.run, "plan": plan.mode, "workers": plan.workers}
+    document = collect(parts.notebook, session.outcomes, keep_going=parts.job.keep_going, summary=told)
     target = wanted.out / f"{Path(parts.job.notebook).stem}.ipynb"
     try:
         wanted.out.mkdir(parents=True, exist_ok=True)

@@ -155,3 +155,13 @@ def test_a_notebook_without_heavy_cells_is_refused(tmp_path: Path) -> None:
     words = ["export", str(notebook), "--to", "kfp", "-o", str(tmp_path / "f.yaml"), "--image", "i"]
     assert main([*words, "--store", str(tmp_path / "store")]) == 2
     assert not (tmp_path / "f.yaml").exists()
+
+
+def test_a_cell_that_may_have_acted_on_the_world_does_not_act_again(tmp_path: Path) -> None:
+    """The last task is lost while a process that it has started runs; its next try says so."""
+    acts = "import subprocess, signal\nsubprocess.run(['touch', '-a', 'x'])\nos.kill(os.getppid(), signal.SIGKILL)"
+    made = Exported(tmp_path, [BUSY, "a = work(10)", acts])
+    assert made.task("notebook") == -9
+    assert made.task("notebook") != 0
+    assert "J2K602" in made.told
+    assert "another `--name`" in made.told
