@@ -171,7 +171,7 @@ class Methods(BuiltinCalls):
             return pairs(base)
         if name == "values" and base.type in ("dict", "defaultdict") and not args.all:
             return replace(holder("list", [part(base)]), roots=base.roots, full=base.full)  # a live view
-        if name == "keys" and base.keyed:
+        if (name == "keys" and base.keyed) or name in self.tables.methods["views_of_atoms"]:
             return Value(base.roots, packages=packages, type="list", atoms=True)  # a live view
         value = part(base) if name in ("get", "values", "items", "xs", "__getitem__") else base
         roots = value.roots.union(*(v.roots for v in args.values[1:] if name == "get"))
