@@ -19,7 +19,13 @@ pytestmark = pytest.mark.kernel
 
 def notebook(folder: Path, source: str = "import os\nprint(os.getpid())", kernel: str = "python3") -> Path:
     path = folder / "nb.ipynb"
-    cell: dict[str, Any] = {"cell_type": "code", "metadata": {}, "execution_count": None, "outputs": [], "source": source}
+    cell: dict[str, Any] = {
+        "cell_type": "code",
+        "metadata": {},
+        "execution_count": None,
+        "outputs": [],
+        "source": source,
+    }
     spec = {"kernelspec": {"name": kernel, "display_name": kernel, "language": "python"}}
     path.write_text(json.dumps({"nbformat": 4, "nbformat_minor": 4, "metadata": spec, "cells": [cell]}))
     return path
