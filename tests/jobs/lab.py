@@ -38,6 +38,10 @@ class Lab:
     name: str = "run-1"
     silence: float = 3.0
     """Seconds without a heartbeat after which a task is offered again."""
+    place: tuple[str, ...] = ()
+    """Options that say where the server keeps its store; empty = in a folder here."""
+    keys: dict[str, str] = field(default_factory=dict)
+    """Environment of the server alone."""
     agents: list[subprocess.Popen[bytes]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)
 
@@ -76,11 +80,11 @@ class Lab:
 
     def serve(self) -> None:
         """Start the run server."""
-        words = ["--store", str(self.folder / "store"), "--run", self.name]
+        words = [*(self.place or ("--store", str(self.folder / "store"))), "--run", self.name]
         words += ["--host", "127.0.0.1", "--port", str(self.port), "--silence", str(self.silence)]
         log = open(self.folder / "server.log", "ab")  # noqa: SIM115
         command = [sys.executable, "-m", "jup2kub.pod", "server", *words]
-        self.server = subprocess.Popen(command, env=self._environ(), stderr=log)
+        self.server = subprocess.Popen(command, env={**self._environ(), **self.keys}, stderr=log)
         log.close()
 
     def hire(self, count: int = 1, **more: str) -> None:
