@@ -262,4 +262,6 @@ def _ready(pod: Obj) -> bool:
 def _way_out(why: Why) -> str:
     if why.kind == reasons.IMAGE:
         return "check the image's name with --image, the registry's password with an image pull secret, or build it anew"
+    if why.kind == reasons.INFRASTRUCTURE:
+        return "the words are its own; `jup2kub delete RUN` removes what was made"
     return "ask for less (`#| resources`), or ask the namespace's administrator for more"

@@ -54,7 +54,7 @@ def of_pod(pod: Obj, events: Iterable[Obj] = ()) -> Why:
         why = _disrupted(status)
         return Why(ENDING, why or "it was asked to end", INFRASTRUCTURE)
     if phase == "Running":
-        return Why(RUNNING)
+        return _again_and_again(status) or Why(RUNNING)
     scheduled = _condition(status, "PodScheduled")
     if scheduled.get("status") != "True":
         return Why(WAITING, unschedulable(str(scheduled.get("message", "")), pod, events))
@@ -107,6 +107,22 @@ def _requested(pod: Obj) -> Mapping[str, str]:
     """Return what the pod's container asks for; one container is all that our pods have."""
     boxes = pod.get("spec", {}).get("containers") or [{}]
     return dict(boxes[0].get("resources", {}).get("requests", {}))
+
+
+def _again_and_again(status: Obj) -> Optional[Why]:
+    """Return why the container ended the last time, while the kubelet waits before it starts it again; None = it runs."""
+    box = (status.get("containerStatuses") or [{}])[0]
+    if box.get("state", {}).get("waiting", {}).get("reason") != "CrashLoopBackOff":
+        return None
+    over, count = box.get("lastState", {}).get("terminated", {}), int(box.get("restartCount") or 0)
+    if over.get("reason") == "OOMKilled":
+        return Why(STARTING, f"it ran out of memory, {count} times so far", MEMORY)
+    words = str(over.get("message", "")).strip().splitlines()
+    last = f": {words[-1][:300]}" if words else ""
+    # A pod that says itself what is wrong says so again; what a signal ended may yet come up.
+    final = bool(words) and over.get("exitCode") == 1 and count >= PATIENCE
+    text = f"it ended with exit code {over.get('exitCode')}, {count} times so far{last}"
+    return Why(STARTING, text, INFRASTRUCTURE, final)
 
 
 def _starting(status: Obj, events: Iterable[Obj]) -> Why:

@@ -168,6 +168,8 @@ class Bucket:
                 data = answer.read()
         except BaseException:
             line.close()
+            # What kept one waiting too long has most likely closed the other idle ones, too.
+            self.close()
             raise
         if answer.will_close:
             line.close()

@@ -59,7 +59,7 @@ def take_census(house: House, infos: tuple[RunInfo, ...]) -> Census:
         run = name.split("/")[1]
         sizes[run] = sizes.get(run, 0) + size
     for info in infos:
-        records = house.runs.journal(info.id).known().slots.values()
+        records = list(house.runs.journal(info.id).known().slots.values())
         refs = frozenset(blob for record in records for blob in _references(record))
         refs |= {info.plan} if info.plan else frozenset()
         ended = info.state in ("done", "cancelled")

@@ -196,3 +196,23 @@ def test_the_newest_word_counts() -> None:
     told = [event("FailedCreate", "Error creating: old", at="2026-01-01T00:00:00Z")]
     told.append(event("FailedCreate", QUOTA, at="2026-01-01T00:01:00Z"))
     assert "quota" in of_job(job(), told).text
+
+
+def looping(count: int, code: int, message: str = "", reason: str = "Error") -> Obj:
+    last = {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+    state = {"waiting": {"reason": "CrashLoopBackOff", "message": "back-off 40s restarting"}}
+    return {"containerStatuses": [{"state": state, "lastState": last, "restartCount": count}]}
+
+
+def test_a_container_that_ends_again_and_again_says_why() -> None:
+    words = "run server …\nerror: J2K530 the run server has no keys for S3\n"
+    once, often = (of_pod(pod("Running", **looping(count, 1, words))) for count in (1, 3))
+    assert (once.state, once.final) == (STARTING, False)
+    assert "J2K530 the run server has no keys for S3" in once.text
+    assert (often.state, often.final) == (STARTING, True)
+
+
+def test_a_container_that_something_else_ends_may_come_up_yet() -> None:
+    assert not of_pod(pod("Running", **looping(9, 137))).final
+    starved = of_pod(pod("Running", **looping(9, 137, reason="OOMKilled")))
+    assert (starved.kind, starved.final) == (reasons.MEMORY, False)

@@ -94,7 +94,8 @@ def main(arguments: list[str]) -> int:
             hall.serve(stop)
             server.close()
     except Jup2KubError as problem:
-        sys.stderr.write(f"error: {problem}\n")
+        # One line: the last one is what a cluster keeps of a container's words.
+        sys.stderr.write(f"error: {problem}{f' ({problem.hint})' if problem.hint else ''}\n")
         return 1
     return 0
 
