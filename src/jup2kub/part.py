@@ -189,7 +189,9 @@ def _give(parts: Parts, session: Session, wanted: argparse.Namespace) -> None:
         for name in sorted({n for facts in session.facts.values() for n in facts.files_written}):
             source = wanted.scratch / name
             inside = not os.path.isabs(name) and ".." not in Path(name).parts
-            if inside and source.is_file():
+            if not inside:
+                _say(f"{name} was written outside the project, and is not among what comes back")
+            elif source.is_file():
                 (wanted.out / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(source, wanted.out / name)
         made = target.with_name(f".{target.name}.new")
