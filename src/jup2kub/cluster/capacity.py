@@ -6,22 +6,18 @@ says; nothing here remembers more than when a pod was first seen to be stuck. Py
 
 from __future__ import annotations
 
-import calendar
-import contextlib
 import time
 from dataclasses import dataclass
 from typing import Callable, Dict, Iterable, List, Optional, Tuple
 
-from jup2kub.cluster import Cluster, Conflict, Exists, Missing, Obj, reasons
+from jup2kub.cluster import Cluster, Exists, Obj, reasons
+from jup2kub.cluster.burial import bury, overdue, remove, seconds_of
 from jup2kub.cluster.reasons import ENDED, ENDING, WAITING, Why
 from jup2kub.manifests import workloads
 from jup2kub.manifests.manager import PodManager
 from jup2kub.manifests.objects import CLASS, base_name, owner_reference, select
 from jup2kub.manifests.spec import AGENT, PodClass, RunSpec
 
-FINALIZER = "batch.kubernetes.io/job-tracking"
-OVERTIME = 10.0
-"""Seconds past its grace after which a terminating pod is believed dead: its node does not answer."""
 NO_POD = 5.0
 """Seconds without a pod after which a Job's events are read."""
 
@@ -95,32 +91,21 @@ class JobCapacity:
     def stop(self, agents: Iterable[AgentPod]) -> None:
         """Delete these Jobs with their pods, which end gracefully."""
         for agent in agents:
-            self._gone("Job", agent.job, agent.job_uid)
+            remove(self._cluster, "Job", agent.job, agent.job_uid)
 
     def bury(self) -> Tuple[str, ...]:
         """Remove pods whose end nobody can confirm, and return their names.
 
-        A pod that is still Terminating well past its grace is on a node that does not answer. Its Job goes first, so
-        that the Job controller makes no second pod; then the finalizer by which it counts pods; then the pod, by force.
-        What such a pod may still commit loses against the first commit, as any late result does.
+        A pod that is still Terminating well past its grace is on a node that does not answer.
         """
-        buried = []
-        for pod in self._cluster.list("Pod", select(self._spec.run, AGENT)).items:
-            meta = pod["metadata"]
-            asked = _seconds(meta.get("deletionTimestamp", ""))
-            if not asked or self._clock() < asked + OVERTIME:
-                continue
-            for owner in meta.get("ownerReferences", ()):
-                if owner["kind"] == "Job":
-                    self._gone("Job", owner["name"], owner["uid"])
-            finalizers = [f for f in meta.get("finalizers", ()) if f != FINALIZER]
-            with contextlib.suppress(Missing, Conflict):
-                if FINALIZER in meta.get("finalizers", ()):
-                    changes = {"metadata": {"finalizers": finalizers}}
-                    self._cluster.patch("Pod", meta["name"], changes, uid=meta["uid"])
-                self._gone("Pod", meta["name"], meta["uid"], grace=0)
-            buried.append(meta["name"])
-        return tuple(buried)
+        late = [
+            pod
+            for pod in self._cluster.list("Pod", select(self._spec.run, AGENT)).items
+            if overdue(pod, self._clock())
+        ]
+        for pod in late:
+            bury(self._cluster, pod)
+        return tuple(pod["metadata"]["name"] for pod in late)
 
     def _deployment(self) -> Obj:
         if self._owner is None:
@@ -129,16 +114,11 @@ class JobCapacity:
             )
         return self._owner
 
-    def _gone(self, kind: str, name: str, uid: str, grace: Optional[int] = None) -> None:
-        # Missing, or another one has its name now: either way this one is not there any longer.
-        with contextlib.suppress(Missing, Conflict):
-            self._cluster.delete(kind, name, uid=uid, grace=grace)
-
     def _puzzling(self, job: Obj, pods: Dict[str, List[Obj]]) -> bool:
         """Whether only events can tell why there is no progress."""
         mine = pods.get(job["metadata"]["name"], [])
         if not mine:
-            return self._clock() > _seconds(job["metadata"].get("creationTimestamp", "")) + NO_POD
+            return self._clock() > seconds_of(job["metadata"].get("creationTimestamp", "")) + NO_POD
         return any(p.get("status", {}).get("phase", "Pending") == "Pending" for p in mine)
 
     def _events(self) -> Dict[str, List[Obj]]:
@@ -155,7 +135,7 @@ class JobCapacity:
             "job_uid": meta["uid"],
             "pod_class": meta.get("labels", {}).get(CLASS, ""),
         }
-        made = _seconds(meta.get("creationTimestamp", ""))
+        made = seconds_of(meta.get("creationTimestamp", ""))
         if not pods:
             over = any(
                 c.get("type") in ("Failed", "Complete") and c.get("status") == "True"
@@ -171,7 +151,7 @@ class JobCapacity:
         pod = max(pods, key=lambda p: str(p["metadata"].get("creationTimestamp", "")))
         scheduled = next(
             (
-                _seconds(c.get("lastTransitionTime", ""))
+                seconds_of(c.get("lastTransitionTime", ""))
                 for c in pod.get("status", {}).get("conditions") or ()
                 if c.get("type") == "PodScheduled" and c.get("status") == "True"
             ),
@@ -186,8 +166,3 @@ class JobCapacity:
             since=made,
             scheduled=scheduled,
         )
-
-
-def _seconds(stamp: str) -> float:
-    """Return an API time stamp (RFC 3339, UTC) as seconds since the epoch; 0 for none."""
-    return float(calendar.timegm(time.strptime(stamp[:19], "%Y-%m-%dT%H:%M:%S"))) if stamp else 0.0

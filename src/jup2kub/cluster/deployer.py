@@ -15,7 +15,6 @@ from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence,
 from jup2kub.cluster import (
     Cluster,
     ClusterProblem,
-    Conflict,
     Exists,
     Forbidden,
     Gone,
@@ -25,6 +24,7 @@ from jup2kub.cluster import (
     incluster,
     reasons,
 )
+from jup2kub.cluster.burial import bury, overdue, remove
 from jup2kub.cluster.reasons import Why
 from jup2kub.errors import EnvironmentProblem
 from jup2kub.manifests.objects import NOTEBOOK, RUN, select
@@ -47,6 +47,10 @@ OURS = (
     "PersistentVolumeClaim",
 )
 """Kinds that a run may have made, in the order they are removed: what makes others goes first, data last."""
+CLEARING = 90.0
+"""Seconds that removing a run's objects may take."""
+GRACE = 5
+"""Seconds that pods of a run that is over get to end."""
 PATIENCE = 1.0
 """Seconds between looks where a watch has nothing to say."""
 
@@ -205,22 +209,34 @@ class DynamicPodDeployer:
 
         Claims hold results: only with `claims`. A claim that the user named has no label of ours, and stays.
         """
-        kept, removed, targets = set(keep), [], []
+        kept = set(keep)
+        asked: Dict[str, str] = {}
+        limit = self._clock() + CLEARING
+        while True:
+            left = [o for o in self._ours(run, claims) if (o["kind"], o["metadata"]["name"]) not in kept]
+            if not left:
+                return tuple(asked.values())
+            if self._clock() >= limit:
+                raise _still_there(CLEARING, [(o["kind"], o["metadata"]["name"]) for o in left])
+            for obj in left:
+                kind, meta = obj["kind"], obj["metadata"]
+                if kind == "Pod" and overdue(obj, time.time()):
+                    bury(self.cluster, obj)
+                elif meta["uid"] not in asked:
+                    grace = GRACE if kind == "Pod" else None
+                    remove(self.cluster, kind, meta["name"], meta["uid"], grace)
+                    asked[meta["uid"]] = f"{kind.lower()}/{meta['name']}"
+            # Looked at again: a controller may have made another pod before it was gone itself.
+            self._pause(PATIENCE / 4)
+
+    def _ours(self, run: str, claims: bool) -> List[Obj]:
+        found: List[Obj] = []
         for kind in OURS:
-            if kind == "PersistentVolumeClaim" and not claims:
-                continue
-            # What a user may not even list, no run of that user's has made.
-            with contextlib.suppress(Forbidden):
-                for obj in self.cluster.list(kind, select(run)).items:
-                    meta = obj["metadata"]
-                    if (kind, meta["name"]) not in kept:
-                        targets.append((kind, meta["name"], meta["uid"]))
-        for kind, name, uid in targets:
-            with contextlib.suppress(Missing, Conflict):
-                self.cluster.delete(kind, name, uid=uid)
-            removed.append(f"{kind.lower()}/{name}")
-        self.gone(targets, seconds=90)
-        return tuple(removed)
+            if kind != "PersistentVolumeClaim" or claims:
+                # What a user may not even list, no run of that user's has made.
+                with contextlib.suppress(Forbidden):
+                    found += ({**o, "kind": kind} for o in self.cluster.list(kind, select(run)).items)
+        return found
 
     def gone(self, targets: Sequence[Tuple[str, str, str]], seconds: float) -> None:
         """Wait until these objects (kind, name, uid) are no more. Raises EnvironmentProblem (J2K717)."""
@@ -235,13 +251,17 @@ class DynamicPodDeployer:
             if not left:
                 return
             if self._clock() >= limit:
-                names = ", ".join(f"{kind.lower()}/{name}" for kind, name, _ in left)
-                raise EnvironmentProblem(
-                    "J2K717",
-                    f"still there after {seconds:.0f} s: {names}",
-                    "a node that does not answer may hold them: the cluster removes them when it is back",
-                )
+                raise _still_there(seconds, [(kind, name) for kind, name, _ in left])
             self._pause(PATIENCE / 4)
+
+
+def _still_there(seconds: float, left: Sequence[Tuple[str, str]]) -> EnvironmentProblem:
+    names = ", ".join(f"{kind.lower()}/{name}" for kind, name in left)
+    return EnvironmentProblem(
+        "J2K717",
+        f"still there after {seconds:.0f} s: {names}",
+        "a node that does not answer may hold them: the cluster removes them when it is back",
+    )
 
 
 @contextlib.contextmanager

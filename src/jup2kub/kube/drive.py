@@ -212,8 +212,16 @@ def execute(
         images = running.away.result()["files"]
         left = {name: image["sha256"] if image else None for name, image in images.items()}
     if not wishes.keep:
-        clear(cluster, spec.run)
+        tidy(cluster, spec.run, note(tell))
     return replace(done, files=left)
+
+
+def tidy(cluster: Cluster, run: str, say: Callable[[str], None]) -> None:
+    """Remove the objects of a run that is over. What cannot be removed is told: the result is here all the same."""
+    try:
+        clear(cluster, run)
+    except Jup2KubError as problem:
+        say(f"{problem}; `jup2kub delete {run}` removes the rest later")
 
 
 def sweep(
@@ -238,7 +246,7 @@ def sweep(
         with hired(running):
             away.sweep(sent, running.away, tell, finished, undo_folder(store, spec.run))
     if not wishes.keep:
-        clear(cluster, spec.run)
+        tidy(cluster, spec.run, lambda text: tell(0, Told("note", text=text)))
 
 
 def settings_of(known: Remembered) -> Settings:

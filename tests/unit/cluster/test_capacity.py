@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from jup2kub.cluster import Exists, Missing
-from jup2kub.cluster.capacity import FINALIZER, JobCapacity
+from jup2kub.cluster.burial import FINALIZER
+from jup2kub.cluster.capacity import JobCapacity
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.reasons import ENDED, RUNNING, WAITING
 from jup2kub.manifests import workloads

@@ -9,6 +9,7 @@ import pytest
 from tests.contract.apiserver import echo
 
 from jup2kub.cluster import Exists, Missing, services
+from jup2kub.cluster.burial import FINALIZER
 from jup2kub.cluster.deployer import DynamicPodDeployer
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, problem
@@ -123,6 +124,28 @@ def test_pruning_removes_a_run_and_nothing_else(cluster: MemoryCluster) -> None:
     assert cluster.get("PersistentVolumeClaim", "j2k-store-0123abcd"), "results stay"
     with pytest.raises(Missing):
         cluster.get("Secret", "j2k-01abc-token")
+
+
+def test_pruning_outlasts_controllers_that_make_one_more_pod(cluster: MemoryCluster) -> None:
+    deployer = DynamicPodDeployer(cluster, pause=lambda seconds: late())
+    deployer.deploy(objects())
+    more = [server_pod(ready=True)]
+
+    def late() -> None:
+        if more:
+            cluster.put(more.pop())
+
+    deployer.prune("01abc")
+    assert not more
+    assert cluster.list("Pod").items == ()
+
+
+def test_pods_of_a_node_that_does_not_answer_are_removed_by_force(cluster: MemoryCluster) -> None:
+    pod = server_pod(ready=True)
+    pod["metadata"].update(deletionTimestamp="2026-01-01T00:00:00Z", finalizers=[FINALIZER])
+    cluster.put(pod)
+    DynamicPodDeployer(cluster).prune("01abc")
+    assert cluster.list("Pod").items == ()
 
 
 def test_what_the_cluster_would_refuse_is_told_and_not_made(cluster: MemoryCluster) -> None:
