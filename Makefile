@@ -28,10 +28,10 @@ $(VENV)/.installed: $(VENV)/.locked pyproject.toml
 	@touch $@
 
 test: setup ## the fast tests, on two cores (JOBS=N for more)
-	$(PY) -m pytest -n $(JOBS) -m "not slow"
+	$(PY) -m pytest -n $(JOBS) -m "not slow" --ignore=tests/e2e
 
-test-all: setup ## every test
-	$(PY) -m pytest -n $(JOBS)
+test-all: setup ## every test, those included that need a cluster, if there is one
+	$(PY) -m pytest -n $(JOBS) --dist loadfile -m "not measure"
 
 check: setup ## form, types, and the layers of docs/architecture.md; all of them, whatever fails first
 	@failed=; \
