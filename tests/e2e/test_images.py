@@ -14,6 +14,8 @@ import imagelab
 import pytest
 from imagelab import Node
 
+from jup2kub.images import closure
+
 EXPECTED = frozenset({"metadata of every distribution", "no traces of the builder"})
 """Not promised by the strategy `closure`: it takes what this machine has, under this machine's paths."""
 
@@ -54,6 +56,8 @@ def test_ordinary_operations_that_the_notebook_did_not_exercise_work(
 ) -> None:
     found, expected = built, frozenset[str]()
     if strategy == "closure":
+        if closure.hidden(sys.prefix):
+            pytest.skip("NOT TESTED: THIS ENVIRONMENT LIES WHERE CONTAINERS HAVE A FOLDER OF THEIR OWN")
         found = imagelab.build(
             imagelab.study(tmp_path), "--strategy", "closure", "--archive", str(tmp_path / "c.tar")
         )

@@ -49,8 +49,19 @@ def root(request: Request, base: Base, maker: Maker) -> Rooted:
         **({"LD_LIBRARY_PATH": f"/{machine.LIBRARIES}"} if searched else {}),
     }
     env.pop("VIRTUAL_ENV")
-    notes = (f"the image holds the interpreter and packages of this machine, below {python.prefix} as here",)
-    return Rooted(tuple(layers), env, python.executable, base.architecture, base.packages, base.origin, notes)
+    notes = [f"the image holds the interpreter and packages of this machine, below {python.prefix} as here"]
+    if hidden(python.prefix) or hidden(python.base):
+        notes.append(
+            "a container with a /tmp of its own, as pods have, hides it there: make the environment elsewhere"
+        )
+    return Rooted(
+        tuple(layers), env, python.executable, base.architecture, base.packages, base.origin, tuple(notes)
+    )
+
+
+def hidden(prefix: str) -> bool:
+    """Return whether an environment lies where containers mount something of their own."""
+    return posixpath.normpath(prefix).startswith(("/tmp/", "/dev/", "/run/", "/proc/", "/sys/"))
 
 
 def bring(request: Request, base: Base, maker: Maker) -> Base:

@@ -209,3 +209,11 @@ def test_a_layer_is_made_once(tmp_path: Path) -> None:
     assert maker.make(["x", 1], "x", Ground(), entries) == one
     maker.make(["x", 1], "x", Ground({"tmp": 0o1777}), entries)
     assert len(asked) == 3, "what is below may show in a layer"
+
+
+@pytest.mark.parametrize(
+    ("prefix", "where"),
+    [("/tmp/venv", True), ("/run/../tmp/x", True), ("/opt/conda", False), ("/tmpfs/v", False)],
+)
+def test_environments_that_containers_would_hide_are_known(prefix: str, where: bool) -> None:
+    assert closure.hidden(prefix) is where
