@@ -15,8 +15,7 @@ from jup2kub.agent.hands import Line
 from jup2kub.agent.judge import Mispredicted
 from jup2kub.agent.kernel import ForkRefused, Kernel, KernelDied
 from jup2kub.agent.launch import Launch
-from jup2kub.agent.recipe import recipe, shippable
-from jup2kub.agent.saving import save
+from jup2kub.agent.recipe import recipe
 from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import (
     Attempt,
@@ -30,6 +29,7 @@ from jup2kub.agent.steps import (
 )
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
+from jup2kub.engine.fresh import save_dear
 from jup2kub.engine.homes import Home, Origin
 from jup2kub.engine.reserve import Reserve
 from jup2kub.engine.state import advance
@@ -355,25 +355,9 @@ class LocalHands:
 
         Steps whose values will be loaded are added to `inputs`. None = something can neither be saved nor replayed.
         """
-        session = self.session
-        dear: dict[int, set[str]] = {}
-
-        def available(producer: int, name: str) -> bool:
-            if session.available(producer, name) or producer in line.out:
-                return True
-            made, outcome = session.cells[producer], session.outcomes.get(producer)
-            cheap = outcome is None or (outcome.seconds < 0.5 and made.repeatable)
-            if cheap or not shippable(name) or name in made.definitions or name in line.pending:
-                return False
-            dear.setdefault(producer, set()).add(name)
-            return True
-
-        ops = recipe([cell.index], session.needs, available, session.refers)
-        for producer, names in dear.items():
-            saved, stuck = await save(session, line.kernel, sorted(names))
-            if stuck:
-                return None
-            session.hold(producer, saved)
+        ops = await save_dear(self.session, line, cell)
+        if ops is None:
+            return None
         made = [line.out[op.cell] for op in ops if op.cell in line.out and not op.define]
         inputs += [future for future in made if future not in inputs]
         return lambda: self._replayed(cell)
