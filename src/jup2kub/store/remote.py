@@ -24,6 +24,7 @@ from jup2kub.model.facts import Facts, Profile
 
 from . import BlobRef, Commit, Dropped, Missing, Record, RunInfo, RunKey, Slot, SweepReport, Usage
 from .blobs import SHA256
+from .handed import established
 from .link import Link
 
 PIECE = 8 << 20
@@ -67,16 +68,7 @@ class RemoteStore:
         self, path: Path, *, sha256: str | None = None, size: int | None = None, trusted: bool = False
     ) -> str:
         path = Path(path)
-        if path.is_symlink():
-            raise StoreProblem("J2K511", f"{path} is a symbolic link, not a file")
-        found = path.stat().st_size
-        if size not in (None, found):
-            raise StoreProblem("J2K511", f"{path} has {found} bytes where its writer said {size}")
-        if sha256 is None or not trusted:
-            seen = _digest(path)
-            if sha256 not in (None, seen):
-                raise StoreProblem("J2K511", f"{path} is not what its writer said")
-            sha256 = seen
+        sha256, found = established(path, sha256, size, trusted)
         place = self._place(sha256)
         try:
             os.chmod(path, 0o400)
@@ -286,11 +278,3 @@ def _commit(answer: Mapping[str, Any], mine: Record) -> Commit:
 def _known(sha256: str) -> None:
     if not SHA256.fullmatch(sha256):
         raise StoreProblem("J2K513", f"{sha256!r} is not a sha256 of 64 lower-case hexadecimal digits")
-
-
-def _digest(path: Path) -> str:
-    seen = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            seen.update(block)
-    return seen.hexdigest()

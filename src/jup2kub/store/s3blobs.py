@@ -23,6 +23,7 @@ from . import BlobRef, Missing
 from .blobs import SHA256
 from .bucket import Bucket
 from .disk import translated
+from .handed import digest_of, established
 from .sweep import GRACE
 
 PUT = "put"
@@ -65,17 +66,8 @@ class Blobs:
         return self.adopt(path, hashlib.sha256(data).hexdigest(), len(data), True)
 
     def adopt(self, path: Path, sha256: str | None, size: int | None, trusted: bool) -> str:
-        if path.is_symlink():
-            raise StoreProblem("J2K511", f"{path} is a symbolic link, not a file")
         with translated(self._folder):
-            found = path.stat().st_size
-            if size not in (None, found):
-                raise StoreProblem("J2K511", f"{path} has {found} bytes where its writer said {size}")
-            if sha256 is None or not trusted:
-                seen = digest_of(path)
-                if sha256 not in (None, seen):
-                    raise StoreProblem("J2K511", f"{path} is not what its writer said")
-                sha256 = seen
+            sha256, found = established(path, sha256, size, trusted)
             name, place = blob_name(sha256), self._place(sha256)
         there = self._bucket.head(name)
         if there is None or _size(there.headers) != found or self._age(there.headers) > FRESH:
@@ -201,12 +193,3 @@ def _size(headers: Mapping[str, str]) -> int:
 
 def _missing(sha256: str, why: str) -> Missing:
     return Missing("J2K510", f"blob {sha256[:12]}: {why}", "run again: it is made anew")
-
-
-def digest_of(path: Path) -> str:
-    """Return the file's sha256."""
-    seen = hashlib.sha256()
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(1 << 20), b""):
-            seen.update(block)
-    return seen.hexdigest()
