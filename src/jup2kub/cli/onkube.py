@@ -17,7 +17,7 @@ from jup2kub.cli.build import Line
 from jup2kub.cli.progress import Progress
 from jup2kub.cluster import Cluster
 from jup2kub.cluster.deployer import connect
-from jup2kub.compose import Execution, Proof, Settings, default_store, open_store, read_notebook
+from jup2kub.compose import Execution, Proof, Settings, default_store, open_store
 from jup2kub.errors import Interrupted, Jup2KubError, UsageError
 from jup2kub.kube import drive, image, runs
 from jup2kub.kube.advice import right_size
@@ -91,8 +91,7 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
 
     try:
         with contextlib.closing(open_store(settings)) as store, Progress() as progress:
-            progress.know(read_notebook(settings))
-            done = drive.execute(asked, settings, cluster, store, progress, started)
+            done = drive.execute(asked, settings, cluster, store, progress, started, know=progress.know)
     except KeyboardInterrupt as stop:
         if begun:
             raise left(begun[0].run, begun[0].jobs_by) from stop

@@ -29,6 +29,7 @@ from jup2kub.kube.wishes import Wishes, run_name, spec_of, with_data
 from jup2kub.manifests import render, storage
 from jup2kub.manifests.objects import NOTEBOOK
 from jup2kub.manifests.spec import SERVER, RunSpec
+from jup2kub.model.notebook import Notebook
 from jup2kub.store import Store
 from jup2kub.store.remote import RemoteStore
 
@@ -183,16 +184,20 @@ def execute(
     tell: Tell,
     started: Callable[[RunSpec], None],
     proof: Proof | None = None,
+    know: Callable[[Notebook], None] = lambda notebook: None,
 ) -> Execution:
     """Run the notebook on the cluster; files come back into its folder. `started` is called when the run is in the cluster.
 
+    `know` is given the notebook as soon as it is read.
     `store` is this machine's: what it has learned of the cells decides what leaves the main line. With `proof.undo` files
     do not come back.
     """
     proof = proof or Proof()
     began = time.monotonic()
     settings = replace(settings, fork=False, workers=wishes.parallelism)
-    compiled = compile_notebook(read_notebook(settings), settings, store)
+    notebook = read_notebook(settings)
+    know(notebook)
+    compiled = compile_notebook(notebook, settings, store)
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, tell)
         with removed_on_failure(cluster, spec.run):
