@@ -90,7 +90,7 @@ def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Clu
                 "`jup2kub render NB -o DIR` writes it into DIR/administrator.yaml",
             ) from error
     objects = [o for o in render.run_objects(spec, "x", program) if o["kind"] not in left]
-    preflight.check_admission(cluster, spec, objects)
+    preflight.check_admission(cluster, spec, objects, note(tell))
     seen = preflight.probe(cluster, spec, modules_of(compiled), note(tell))
     if seen.missing:
         tell(

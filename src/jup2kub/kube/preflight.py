@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -65,6 +66,10 @@ print(json.dumps({"python": list(sys.version_info[:3]), "machine": platform.mach
 """
 IMAGE_SECONDS = 600.0
 """How long an image may be pulled."""
+ACCOUNT_SECONDS = 90.0
+"""How long a namespace may be without the account that the cluster makes in it: a new one is for a moment, and one
+made while the controllers find back to their API server for longer."""
+NO_ACCOUNT = re.compile(r'error looking up service account \S+/default: serviceaccount "default" not found')
 
 
 @dataclass(frozen=True)
@@ -132,10 +137,13 @@ def _refuse(lacking: Iterable[Right], cluster: Cluster, hint: str) -> None:
         raise EnvironmentProblem("J2K722", f"in namespace {cluster.namespace} you may not: {words}", hint)
 
 
-def check_admission(cluster: Cluster, spec: RunSpec, objects: Iterable[Obj]) -> None:
+def check_admission(
+    cluster: Cluster, spec: RunSpec, objects: Iterable[Obj], tell: Callable[[str], None] = lambda text: None
+) -> None:
     """Let the cluster judge every object, and each pod template as a Pod, without making any. Raises EnvironmentProblem.
 
     Only a Pod is seen by LimitRange, quota, Pod Security and webhooks; the account that a run makes is not there yet.
+    The namespace's own account, which the cluster makes after the namespace, is waited for.
     """
     server = workloads.server(spec)["spec"]["template"]
     server["spec"].pop("serviceAccountName", None)
@@ -145,7 +153,14 @@ def check_admission(cluster: Cluster, spec: RunSpec, objects: Iterable[Obj]) -> 
         workloads.as_pod(spec, server, f"{name}-server-dry", SERVER),
         workloads.as_pod(spec, workloads.agent_template(spec, spec.pod_class()), f"{name}-agent-dry", AGENT),
     ]
-    refused = DynamicPodDeployer(cluster).check([*objects, *pods])
+    deployer, limit, told = DynamicPodDeployer(cluster), time.monotonic() + ACCOUNT_SECONDS, False
+    refused = deployer.check([*objects, *pods])
+    while any(NO_ACCOUNT.search(why.message) for _, why in refused) and time.monotonic() < limit:
+        if not told:
+            tell("waiting for the cluster to make the namespace's service account")
+            told = True
+        time.sleep(0.5)
+        refused = deployer.check([*objects, *pods])
     if refused:
         obj, problem = refused[0]
         what = f"{obj['kind']} {obj['metadata']['name']}"
@@ -168,6 +183,8 @@ def way_out(problem: ClusterProblem) -> str:
         return "the namespace's LimitRange sets bounds: choose --memory and --cpu within them"
     if "PodSecurity" in text:
         return "this namespace forbids what our pods need; they follow “restricted”: please report it"
+    if NO_ACCOUNT.search(text):
+        return "the cluster makes it in every namespace: its controllers do not run, or somebody deleted it"
     if "serviceaccount" in text:
         return "check the name given with --service-account"
     if isinstance(problem, Invalid):

@@ -138,6 +138,27 @@ def test_what_admission_refuses_of_a_pod_is_told_with_a_way_out(
     assert cluster.list("Deployment").items == (), "nothing was made"
 
 
+def test_a_namespace_whose_account_is_not_made_yet_is_waited_for(
+    cluster: MemoryCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = (
+        f'error looking up service account {cluster.namespace}/default: serviceaccount "default" not found'
+    )
+    body = json.dumps({"kind": "Status", "message": f'pods "x" is forbidden: {words}'}).encode()
+    refusal = problem(403, body, Request("POST", "/x"))
+    missing = iter([True, True])
+    cluster.refuse = lambda obj: refusal if obj["kind"] == "Pod" and next(missing, False) else None
+    told: list[str] = []
+    preflight.check_admission(cluster, spec(), render.run_objects(spec(), "t"), told.append)
+    assert told == ["waiting for the cluster to make the namespace's service account"]
+
+    monkeypatch.setattr(preflight, "ACCOUNT_SECONDS", 0.0)
+    cluster.refuse = lambda obj: refusal if obj["kind"] == "Pod" else None
+    with pytest.raises(EnvironmentProblem, match="service account") as caught:
+        preflight.check_admission(cluster, spec(), render.run_objects(spec(), "t"))
+    assert "controllers" in str(caught.value.hint)
+
+
 def told_by_probe(**more: Any) -> str:
     return json.dumps({"python": [3, 11, 2], "missing": [], "ipykernel": True, **more})
 
