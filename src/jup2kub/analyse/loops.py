@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from jup2kub.analyse.loopbody import Body, Refusal, study
+from jup2kub.analyse.loopdraws import DRAWS, draws, fresh, last_name, own_nodes, seeds
 from jup2kub.analyse.loopshapes import bound_names
 from jup2kub.analyse.magics import ToPython, body_starts, text_of
 from jup2kub.kit.graph import closure
@@ -28,9 +29,7 @@ CHEAP_METHODS = frozenset([
     "upper", "replace", "join", "format", "startswith", "endswith", "lstrip", "rstrip", "title", "count",
     "index", "find", "setdefault",
 ])  # fmt: skip
-SEEDS = frozenset({"default_rng", "RandomState", "Random", "Generator", "PCG64"})
 CONSUMED = frozenset({"iter", "open", "filter", "map"})
-DRAWS = {"numpy": "random", "random": "", "torch": ""}
 KINDS = {ast.ListComp: "list", ast.SetComp: "set", ast.DictComp: "dict"}
 SPAWN = "give each iteration its own generator: rng = np.random.default_rng(s) for s in np.random.SeedSequence(…).spawn(n)"
 
@@ -101,13 +100,13 @@ def _world(trees: list[ast.Module]) -> _World:
     for tree in trees:
         for node in ast.walk(tree):
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                functions[node.name] = functions.get(node.name, frozenset()) | _names(node)
-                if any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in _own(node.body)):
+                read = _names(node) - fresh(node)
+                functions[node.name] = functions.get(node.name, frozenset()) | read
+                if any(isinstance(n, (ast.Yield, ast.YieldFrom)) for n in own_nodes(node.body)):
                     generators.add(node.name)
-            elif isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
-                if _last(node.value.func) in SEEDS and (node.value.args or node.value.keywords):
-                    rngs |= bound_names([node])
-            elif isinstance(node, ast.Call) and _last(node.func) in ("seed", "manual_seed"):
+            elif seeds(node):
+                rngs |= bound_names([node])
+            elif isinstance(node, ast.Call) and last_name(node.func) in ("seed", "manual_seed"):
                 seeded |= {modules[r] for r in [_first(node.func)] if r in modules}
     return _World(
         modules,
@@ -128,20 +127,6 @@ def _names(node: ast.AST) -> frozenset[str]:
 
 def _dotted(node: ast.expr) -> bool:
     return isinstance(node, ast.Name) or (isinstance(node, ast.Attribute) and _dotted(node.value))
-
-
-def _own(body: list[ast.stmt]) -> Iterator[ast.AST]:
-    """Walk `body` without the functions, classes and lambdas in it."""
-    todo: list[ast.AST] = list(body)
-    while todo:
-        node = todo.pop()
-        yield node
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            todo.extend(ast.iter_child_nodes(node))
-
-
-def _last(node: ast.expr) -> str:
-    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _first(node: ast.expr) -> str:
@@ -254,11 +239,11 @@ class _Search:
         """Whether an iteration may take long: it calls something, multiplies matrices, or loops."""
         if self.quick:
             return True
-        for node in _own(body):
+        for node in own_nodes(body):
             if isinstance(node, (ast.For, ast.While)) or isinstance(getattr(node, "op", None), ast.MatMult):
                 return True
             if isinstance(node, ast.Call):
-                name = _last(node.func)
+                name = last_name(node.func)
                 cheap = CHEAP_CALLS - self.world.bound if isinstance(node.func, ast.Name) else CHEAP_METHODS
                 if name not in cheap:
                     return True
@@ -268,7 +253,7 @@ class _Search:
         if inside is not None:
             text = "it stands inside `with`" if inside == "with" else "it stands in an async function"
             yield Refusal("J2K363", body[0].lineno, "", text, "move the loop out of it")
-        for node in _own(body):
+        for node in own_nodes(body):
             line = getattr(node, "lineno", 0)
             if isinstance(
                 node, (ast.Return, ast.Yield, ast.YieldFrom, ast.Await, ast.AsyncFor, ast.AsyncWith)
@@ -301,7 +286,7 @@ class _Search:
 
     def _source(self, node: ast.expr) -> Iterator[Refusal]:
         """Iterables that are surely consumed."""
-        called = _last(node.func) if isinstance(node, ast.Call) else ""
+        called = last_name(node.func) if isinstance(node, ast.Call) else ""
         if isinstance(node, ast.GeneratorExp) or called in CONSUMED or called in self.world.generators:
             hint = "make a list of it first: `for x in list(…)`"
             yield Refusal("J2K362", node.lineno, "", "its iterable is consumed by the loop", hint)
@@ -330,7 +315,7 @@ class _Search:
             text = f"draws from the seeded generator `{name}`, which chains the iterations"
             yield Refusal("J2K366", line, name, text, SPAWN)
         for name in sorted(n for n, package in self.world.modules.items() if package in self.world.seeded):
-            if any(_draws(name, self.world.modules[name], read) for read in here | inner):
+            if any(draws(name, self.world.modules[name], read) for read in here | inner):
                 text = f"may draw from the seeded global generator of `{self.world.modules[name]}`, which chains the iterations"
                 yield Refusal("J2K366", line, name, text, SPAWN)
         if isinstance(found, Body):
@@ -344,18 +329,6 @@ class _Search:
                     yield Refusal(
                         "J2K364", line, carry.name, f"`{carry.kind}` is not the builtin", "rename it"
                     )
-
-
-def _draws(name: str, package: str, read: str) -> bool:
-    """Whether the dotted name `read` is a draw from the global generator of `package`, imported as `name`."""
-    first, *rest = read.split(".")
-    if first != name or (rest or [name])[-1] in {*SEEDS, "SeedSequence"}:
-        return False
-    if package == "torch":
-        return (rest or [name])[-1].startswith(("rand", "normal", "bernoulli", "multinomial"))
-    if package == "numpy":
-        return (len(rest) >= 2 and rest[0] == "random") or (name == "random" and len(rest) == 1)
-    return bool(rest) or name != package
 
 
 def _breaks(body: list[ast.stmt]) -> bool:

@@ -267,17 +267,19 @@ class Running(Summaries):
                 self.read_classes(base)
 
     def touch(self, value: Value) -> None:
+        seen: set[Code] = set()  # a class may hold itself: `node.__class__ = Leaf`, `Tree.empty = Tree()`
         for code, _ in value.code:
-            self._touch_code(code)
+            self._touch_code(code, seen)
 
-    def _touch_code(self, code: Code) -> None:
+    def _touch_code(self, code: Code, seen: set[Code]) -> None:
+        if code in seen:
+            return
+        seen.add(code)
         self._read_names(code)
         if isinstance(code.node, ast.ClassDef):
-            for member in code.methods.values():
+            for member in (*code.methods.values(), *code.bases):
                 for inner, _ in member.code:
-                    self._touch_code(inner)
-            for base in code.bases:
-                self.touch(base)
+                    self._touch_code(inner, seen)
             return
         found = self.summary(code)
         self.rec.deps.update(found.deps)

@@ -24,6 +24,15 @@ def test_a_cell_that_does_not_parse_is_a_barrier(graph: Analyse) -> None:
     assert ancestors(found)[2] == {0, 1}
 
 
+def test_a_class_that_holds_itself_is_no_barrier(graph: Analyse) -> None:
+    tree = "class Tree:\n    def grow(self):\n        self.__class__ = Big\n        return self.size"
+    big = "class Big(Tree):\n    size = 1\nTree.empty = Tree()\nBig.kind = Big"
+    found = graph(tree, big, "x = 1", "tree = Tree()\ntree.grow()\nprint(tree)", "print(x)")
+    assert not any(cell.barrier for cell in found.cells.values())
+    assert ancestors(found)[4] == {2}
+    assert {0, 1} <= ancestors(found)[3]
+
+
 def test_an_unknown_magic_is_a_barrier_and_says_so(graph: Analyse) -> None:
     found = graph("a = 1", "%frobnicate a", "print(2)")
     assert "frobnicate" in (found.cells[1].barrier or "")

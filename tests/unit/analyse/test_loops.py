@@ -124,6 +124,28 @@ def test_a_seeded_generator_object_is_refused() -> None:
     assert decisions[0].rule == "J2K366"
 
 
+@pytest.mark.parametrize(
+    ("maker", "chains"),
+    [
+        ("def draw(s):\n    r = random.Random(s)\n    return [r.random() for _ in range(9)]", False),
+        ("def draw(s):\n    rng = np.random.default_rng(s)\n    return rng.normal(size=9)", False),
+        ("def draw(s):\n    rng = np.random.default_rng(rng)\n    return rng.normal(size=9)", True),
+        ("def draw(s, rng=rng):\n    return rng.normal(size=9)", True),
+        ("def draw(s):\n    global rng\n    rng = np.random.default_rng(3)\n    return rng.normal()", True),
+        (
+            "def draw(s):\n    rng = np.random.default_rng(s)\n    if s: rng = shared\n    return rng.normal()",
+            True,
+        ),
+        ("def draw(s):\n    r = np.random.default_rng(s)\n    return r.normal() + rng.normal()", True),
+    ],
+)
+def test_a_generator_that_a_function_makes_for_one_call_chains_nothing(maker: str, chains: bool) -> None:
+    setting = "import random\nimport numpy as np\nrng = shared = np.random.default_rng(0)"
+    found, decisions = find(setting, maker, "out = [draw(s) for s in range(40)]")
+    assert [m.cell for m in found if m.cell == 2] == ([] if chains else [2])
+    assert [d.rule for d in decisions if d.cells == (2,)] == (["J2K366"] if chains else [])
+
+
 def test_a_generator_per_iteration_is_fine() -> None:
     found, _ = find(
         "import numpy as np\nnp.random.seed(0)",
