@@ -8,10 +8,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +35,8 @@ ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 MOST = 1 << 30
 """Bytes of one file, and of all files, that travel without being asked for."""
 WAIT = 20.0
+SERVER_AWAY = "J2K520"
+"""Code of the error that the server is away: it says nothing of the run."""
 
 
 def project_files(folder: Path, leave: frozenset[Path] = frozenset()) -> list[str]:
@@ -147,6 +147,20 @@ class Away:
             if found["ended"] is not None:
                 return bool(found["ended"])
 
+    def follow_sets(self, numbers: Iterable[int], tell: Callable[[int, Told], None]) -> Iterator[int]:
+        """Tell what happens in the sets of a sweep; yield the number of each as it ends."""
+        last = dict.fromkeys(numbers, 0)
+        while last:
+            body = {"after": {str(number): known for number, known in last.items()}, "wait": WAIT}
+            found = self.link.ask("/v1/news", body, wait=WAIT)
+            for number, news in ((int(n), news) for n, news in found["sets"].items()):
+                last[number] = news["last"]
+                for event in news["events"]:
+                    tell(number, told(event))
+                if news["ended"] is not None:
+                    del last[number]
+                    yield number
+
     def result(self) -> Mapping[str, Any]:
         """Return the record of the main line. Raises EnvironmentProblem (J2K406) where there is none."""
         found = self.link.ask("/v1/result", {"set": self.number})
@@ -233,24 +247,27 @@ class Sent:
     run: str
 
 
+def compile_set(settings: Settings, parameters: Mapping[str, Any], store: Store) -> tuple[Settings, Compiled]:
+    """Compile the notebook for one parameter set; return its settings, too."""
+    mine = replace(settings, parameters=parameters)
+    return mine, compile_notebook(read_notebook(mine), mine, store)
+
+
 def send_all(
     settings: Settings,
     sets: Sequence[Mapping[str, Any]],
-    collect: Sequence[str],
     away: Away,
     name: str,
     store: Store,
+    files: Mapping[str, FileImage],
 ) -> list[Sent]:
-    """Compile the notebook for every parameter set and send the jobs to one server; the project's files travel once.
+    """Compile the notebook for every parameter set and send the jobs to one server.
 
-    `store`: which holds what was learned of the cells.
+    `store`: which holds what was learned of the cells. `files`: those of the project, which that server has.
     """
-    project = settings.notebook.resolve().parent
-    files = post_images(project, project_files(project), away.store)
     sent = []
     for number, parameters in enumerate(sets):
-        mine = replace(settings, parameters=parameters, collect=tuple(collect))
-        compiled = compile_notebook(read_notebook(mine), mine, store)
+        mine, compiled = compile_set(settings, parameters, store)
         job = replace(job_of(mine, name, compiled, files), shared=len(sets) > 1)
         run = Away(away.link, away.store, number).submit(job)
         sent.append(Sent(number, mine, compiled, run))
@@ -266,25 +283,20 @@ def sweep(
 ) -> None:
     """Follow all parameter sets until they have ended; `finished` is given each one's execution, and its seconds.
 
-    Files come back at the end, set by set, as if the sets had run one after the other.
+    Files come back at the end, set by set, as if the sets had run one after the other. Raises StoreProblem when the
+    server is away for too long.
     """
-    lock = threading.Lock()
-    began = time.monotonic()
-
-    def one(mine: Sent) -> None:
-        here = Away(away.link, away.store, mine.number)
-        done: Execution | Jup2KubError
+    began, known = time.monotonic(), {mine.number: mine for mine in sent}
+    for number in away.follow_sets(known, tell):
+        mine = known[number]
         try:
-            here.follow(lambda told: tell(mine.number, told))
-            with lock:
-                done = outcomes_of(here, mine.compiled, mine.run, began)
+            done = outcomes_of(Away(away.link, away.store, number), mine.compiled, mine.run, began)
         except Jup2KubError as problem:
-            done = problem
-        with lock:
+            if problem.code == SERVER_AWAY:
+                raise
+            finished(mine, problem, time.monotonic() - began)
+        else:
             finished(mine, done, time.monotonic() - began)
-
-    with ThreadPoolExecutor(len(sent)) as pool:
-        list(pool.map(one, sent))
     for mine in sent:
         with contextlib.suppress(EnvironmentProblem):
             bring_files(Away(away.link, away.store, mine.number), mine.settings, folder)

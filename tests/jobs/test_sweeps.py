@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 from jup2kub import away
+from jup2kub.agent.files import post_images
 from jup2kub.agent.session import Told
 from jup2kub.compose import Execution
 
@@ -29,7 +30,10 @@ def test_sets_share_what_does_not_depend_on_them(tmp_path: Path) -> None:
     found: dict[int, Execution] = {}
     with quick.lab(tmp_path / "store", tmp_path / "lab", agents=2) as line:
         sets = [{"alpha": n} for n in range(4)]
-        sent = away.send_all(wanted, sets, ["result"], line, "run", line.store)
+        project = wanted.notebook.parent
+        files = post_images(project, away.project_files(project), line.store)
+        mine = replace(wanted, collect=("result",))
+        sent = away.send_all(mine, sets, line, "run", line.store, files)
 
         def finished(mine: away.Sent, done: object, seconds: float) -> None:
             assert isinstance(done, Execution), done

@@ -13,7 +13,7 @@ from typing import Any
 from jup2kub.agent.session import Told
 from jup2kub.away import Sent
 from jup2kub.cli import common
-from jup2kub.cli.build import Line
+from jup2kub.cli.building import Line
 from jup2kub.cli.progress import Progress
 from jup2kub.cluster import Cluster
 from jup2kub.cluster.deployer import connect
@@ -67,11 +67,82 @@ def with_image(options: argparse.Namespace, settings: Settings) -> Wishes:
 
 def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
     """Run the notebook on the cluster, tell its story, and remember the run while it lasts."""
+    with (
+        begun(asked, settings, target) as (cluster, started),
+        contextlib.closing(open_store(settings)) as store,
+        Progress() as progress,
+    ):
+        done = drive.execute(asked, settings, cluster, store, progress, started, know=progress.know)
+    told = right_size(done.outcomes.values(), asked.memory)
+    if told:
+        common.say(told)
+    return done
+
+
+def sweep(
+    options: argparse.Namespace,
+    settings: Settings,
+    sets: Sequence[Mapping[str, Any]],
+    folder: Path,
+    tell: Callable[[int, Told], None],
+    finished: Callable[[Member], None],
+) -> list[Member]:
+    """Run the notebook on the cluster once for every parameter set, and remember the run while it lasts."""
+    return carry_out_sets(with_image(options, settings), settings, sets, folder, tell, finished)
+
+
+def carry_out_sets(
+    asked: Wishes,
+    settings: Settings,
+    sets: Sequence[Mapping[str, Any]],
+    folder: Path,
+    tell: Callable[[int, Told], None],
+    finished: Callable[[Member], None],
+) -> list[Member]:
+    """Run a sweep as it was asked for; see `sweep`."""
+    with begun(asked, settings, folder, sets) as (cluster, started):
+        members = Members(sets, finished)
+        with contextlib.closing(open_store(settings)) as store:
+            drive.sweep(asked, settings, sets, cluster, store, tell, members, started)
+    outcomes = [o for m in members.found if m.done for o in m.done.outcomes.values()]
+    told = right_size(outcomes, asked.memory)
+    if told:
+        common.say(told)
+    return members.ordered()
+
+
+class Members:
+    """Collects what comes of the parameter sets, and passes each on."""
+
+    def __init__(self, sets: Sequence[Mapping[str, Any]], finished: Callable[[Member], None]) -> None:
+        self._sets, self._finished = sets, finished
+        self.found: list[Member] = []
+
+    def __call__(self, sent: Sent, done: Execution | Jup2KubError, seconds: float) -> None:
+        """Take one."""
+        problem = done if isinstance(done, Jup2KubError) else None
+        execution = done if isinstance(done, Execution) else None
+        self.found.append(Member(sent.number, self._sets[sent.number], execution, seconds, problem))
+        self._finished(self.found[-1])
+
+    def ordered(self) -> list[Member]:
+        """Return them by their numbers."""
+        return sorted(self.found, key=lambda m: m.number)
+
+
+@contextlib.contextmanager
+def begun(
+    asked: Wishes, settings: Settings, target: Path, sets: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[tuple[Cluster, Callable[[RunSpec], None]]]:
+    """Give the cluster, and what is called when the run is in it: from then on it is remembered until it is over.
+
+    Raises Interrupted (J2K727) when the user stops following it.
+    """
     cluster = connect(asked.context, asked.namespace)
-    begun: list[RunSpec] = []
+    there: list[RunSpec] = []
 
     def started(spec: RunSpec) -> None:
-        begun.append(spec)
+        there.append(spec)
         known = Remembered(
             spec.run,
             asked.context,
@@ -85,59 +156,30 @@ def carry_out(asked: Wishes, settings: Settings, target: Path) -> Execution:
             settings.plan,
             settings.offload,
             asked,
+            tuple(dict(one) for one in sets),
+            settings.collect,
         )
         runs.remember(records(), known)
         common.say(f"run {spec.run} is in namespace {spec.namespace}")
 
     try:
-        with contextlib.closing(open_store(settings)) as store, Progress() as progress:
-            done = drive.execute(asked, settings, cluster, store, progress, started, know=progress.know)
+        yield cluster, started
     except KeyboardInterrupt as stop:
-        if begun:
-            raise left(begun[0].run, begun[0].jobs_by) from stop
+        if there:
+            raise left(there[0].run, there[0].jobs_by) from stop
         raise
     except Jup2KubError as problem:
-        if begun:
-            name = begun[0].run
+        if there:
+            name = there[0].run
             common.say(
-                f"run {name} stays in namespace {begun[0].namespace}: `jup2kub resume {name}` goes on from what it has "
+                f"run {name} stays in namespace {there[0].namespace}: `jup2kub resume {name}` goes on from what it has "
                 f"kept, `jup2kub delete {name}` removes it"
             )
         raise problem
     finally:
         cluster.close()
-    if not asked.keep and begun:
-        runs.forget(records(), begun[0].run)
-    told = right_size(done.outcomes.values(), asked.memory)
-    if told:
-        common.say(told)
-    return done
-
-
-def sweep(
-    options: argparse.Namespace,
-    settings: Settings,
-    sets: Sequence[Mapping[str, Any]],
-    tell: Callable[[int, Told], None],
-    finished: Callable[[Member], None],
-) -> list[Member]:
-    """Run the notebook on the cluster once for every parameter set."""
-    asked = with_image(options, settings)
-    cluster = connect(asked.context, asked.namespace)
-    members: list[Member] = []
-
-    def ended(sent: Sent, done: Execution | Jup2KubError, seconds: float) -> None:
-        problem = done if isinstance(done, Jup2KubError) else None
-        execution = done if isinstance(done, Execution) else None
-        members.append(Member(sent.number, sets[sent.number], execution, seconds, problem))
-        finished(members[-1])
-
-    try:
-        with contextlib.closing(open_store(settings)) as store:
-            drive.sweep(asked, settings, sets, options.collect, cluster, store, tell, ended)
-    finally:
-        cluster.close()
-    return sorted(members, key=lambda m: m.number)
+    if not asked.keep and there:
+        runs.forget(records(), there[0].run)
 
 
 @contextlib.contextmanager

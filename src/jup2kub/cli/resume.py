@@ -7,7 +7,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from jup2kub.cli import common, onkube, run, where
+from jup2kub.cli import common, onkube, results, sweeptable, where
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
 from jup2kub.kube import drive, runs
 
@@ -44,12 +44,22 @@ def act(options: argparse.Namespace) -> int:
         store=options.store,
     )
     target, began = Path(known.out), time.monotonic()
-    run.check_target(target, settings.notebook)
+    results.check_target(target / "sweep.csv" if known.sets else target, settings.notebook)
     with onkube.cluster_of(known) as cluster:
         drive.clear(cluster, known.run)
     runs.forget(onkube.records(), known.run)
+    if known.sets:
+        return sweeptable.act(
+            options,
+            settings,
+            target,
+            known.sets,
+            lambda tell, finished: onkube.carry_out_sets(
+                known.wishes, settings, known.sets, target, tell, finished
+            ),
+        )
     done = onkube.carry_out(known.wishes, settings, target)
-    run.write(target, run.document(done, settings))
-    failed = run.has_failed(done)
-    run.report(options, done, target, time.monotonic() - began, failed)
+    results.write(target, results.document(done, settings))
+    failed = results.has_failed(done)
+    results.report(options, done, target, time.monotonic() - began, failed)
     return EXIT_CELL_RAISED if failed else EXIT_OK

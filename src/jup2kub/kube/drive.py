@@ -40,6 +40,8 @@ PATIENCE = 900.0
 TOLD = 10 << 20
 """Bytes of a project from which on it is told that they are sent."""
 Tell = Callable[[Told], None]
+Finished = Callable[[away.Sent, Execution | Jup2KubError, float], None]
+"""Is given a parameter set, what came of it, and its seconds."""
 
 
 @dataclass(frozen=True)
@@ -233,25 +235,59 @@ def sweep(
     wishes: Wishes,
     settings: Settings,
     sets: Sequence[Mapping[str, Any]],
-    collect: Sequence[str],
     cluster: Cluster,
     store: Store,
     tell: Callable[[int, Told], None],
-    finished: Callable[[away.Sent, Execution | Jup2KubError, float], None],
+    finished: Finished,
+    started: Callable[[RunSpec], None],
 ) -> None:
-    """Run the notebook once for every parameter set, at one run server; what sets have in common runs once."""
-    settings = replace(settings, fork=False, workers=max(1, wishes.parallelism // len(sets)))
+    """Run the notebook once for every parameter set, at one run server; what sets have in common runs once.
+
+    `tell` and `finished` are given the set's number with the rest. `started` is called when all are in the cluster.
+    """
+    settings = for_sets(replace(settings, fork=False, workers=wishes.parallelism), len(sets))
     first = replace(settings, parameters=sets[0])
     compiled = compile_notebook(read_notebook(first), first, store)
+
+    def said(told: Told) -> None:
+        tell(0, told)
+
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
-        spec = prepare(wishes, settings, compiled, cluster, lambda told: tell(0, told))
+        spec = prepare(wishes, settings, compiled, cluster, said)
         with removed_on_failure(cluster, spec.run):
-            running = deploy(spec, cluster, lambda told: tell(0, told), Path(folder))
-            sent = away.send_all(settings, sets, collect, running.away, spec.run, store)
+            running = deploy(spec, cluster, said, Path(folder))
+            files = send_files(settings.notebook.resolve().parent, running.away.store, said)
+            sent = away.send_all(settings, sets, running.away, spec.run, store, files)
+        started(spec)
         with hired(running):
             away.sweep(sent, running.away, tell, finished, undo_folder(store, spec.run))
     if not wishes.keep:
-        tidy(cluster, spec.run, lambda text: tell(0, Told("note", text=text)))
+        tidy(cluster, spec.run, note(said))
+
+
+def for_sets(settings: Settings, sets: int) -> Settings:
+    """Return the settings of one of several parameter sets, which share the pods."""
+    return replace(settings, workers=max(1, settings.workers // sets))
+
+
+def resume_sweep(
+    known: Remembered,
+    cluster: Cluster,
+    store: Store,
+    tell: Callable[[int, Told], None],
+    finished: Finished,
+) -> None:
+    """Follow a sweep that another process started, and bring its results back."""
+    settings = for_sets(settings_of(known), len(known.sets))
+    with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
+        running = reach(runs.spec(cluster, known.run), cluster, lambda told: tell(0, told), Path(folder))
+        sent = []
+        for number, parameters in enumerate(known.sets):
+            mine, compiled = away.compile_set(settings, parameters, store)
+            run = str(running.away.link.ask("/v1/status", {"set": number})["run"])
+            sent.append(away.Sent(number, mine, compiled, run))
+        with hired(running):
+            away.sweep(sent, running.away, tell, finished, undo_folder(store, known.run))
 
 
 def settings_of(known: Remembered) -> Settings:
@@ -265,6 +301,7 @@ def settings_of(known: Remembered) -> Settings:
         kernel=known.kernel,
         keep_going=known.keep_going,
         parameters=known.parameters,
+        collect=tuple(known.collect),
     )
 
 

@@ -34,7 +34,7 @@ class Remembered:
     notebook: str
     """Absolute path."""
     out: str
-    """Where the executed notebook was to be written; absolute."""
+    """Where the executed notebook (of a sweep: its folder) was to be written; absolute."""
     began: float
     """Seconds since the epoch."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -43,6 +43,10 @@ class Remembered:
     plan: str = "hybrid"
     offload: str = "auto"
     wishes: Wishes = field(default_factory=lambda: Wishes(""))
+    sets: tuple[Mapping[str, Any], ...] = ()
+    """Parameters of each set of a sweep, whose `out` is a folder; empty = it is none."""
+    collect: tuple[str, ...] = ()
+    """Variables for the sweep's table."""
 
 
 def remember(folder: Path, run: Remembered) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -330,10 +331,53 @@ def test_flights_of_a_set_that_has_ended_are_taken_over() -> None:
     floor = Floor()
     for n in range(2):
         run = store.open_run(RunKey("/nb.ipynb", "source", str(n))).id
-        floor.desks[n] = Desk(store, run, job(), BlobRef("0" * 64, 1), Config(), Clock())
+        floor.add(n, Desk(store, run, job(), BlobRef("0" * 64, 1), Config(), Clock()))
         floor.join(offer(f"w{n}"))
     flights = Flights(floor)
     ask = {"key": "k", "seen": -1, "wait": 0.0}
     assert flights.first({**ask, "worker": "w0"})["first"]
     floor.desks[0].give_up("enough")
     assert flights.first({**ask, "worker": "w1"})["first"]
+
+
+def test_what_is_new_in_any_set_is_heard_at_once_and_ends_are_told() -> None:
+    hall = Hall(MemoryStore(), "secret", "run")
+    for n in range(3):
+        submit(hall, job(parameters=str(n)), n)
+    silent = {"after": {str(n): 0 for n in range(3)}, "wait": 0.0}
+    assert hall.site.post("news", silent) == {"sets": {}}
+    heard: list[Any] = []
+    listener = threading.Thread(target=lambda: heard.append(hall.site.post("news", {**silent, "wait": 30.0})))
+    listener.start()
+    while not hall.floor.heeded:
+        listener.join(0.01)
+    hall.floor.desks[1].note("hello")
+    listener.join(10)
+    assert not listener.is_alive()
+    told = heard[0]["sets"]
+    assert list(told) == ["1"]
+    assert [e["text"] for e in told["1"]["events"]] == ["hello"]
+    again = {"after": {"1": told["1"]["last"], "2": 0}, "wait": 0.0}
+    assert hall.site.post("news", again) == {"sets": {}}
+    hall.floor.desks[2].give_up("enough")
+    assert hall.site.post("news", again)["sets"]["2"]["ended"] is False
+
+
+def test_a_sweep_is_cancelled_and_looked_at_as_a_whole() -> None:
+    hall = Hall(MemoryStore(), "secret", "run")
+    for n in range(2):
+        submit(hall, job(parameters=str(n)), n)
+        hall.site.post("join", offer(f"w{n}"))
+    told = hall.site.post("status", {})
+    assert {t["set"] for t in told["tasks"]} == {0, 1}
+    assert told["sets"] == {"0": None, "1": None}
+    assert hall.site.post("status", {"set": 1})["run"] == hall.floor.desks[1].run
+    hall.site.post("cancel", {"reason": "enough"})
+    assert [d.ended for d in hall.floor.desks.values()] == [False, False]
+    assert hall.site.post("status", {})["sets"] == {"0": False, "1": False}
+
+
+def test_before_there_is_a_job_who_asks_hears_that_and_nothing_of_agents() -> None:
+    hall = Hall(MemoryStore(), "secret", "run")
+    with pytest.raises(StoreProblem, match="no job yet: it comes after the project's files"):
+        hall.site.post("status", {})

@@ -82,8 +82,8 @@ class Desk:
         """Pods of agents that were here, and are not any more."""
         self.waits: dict[str, str] = {}
         """What pods wait for, in words."""
-        self.changed: Callable[[], None] = lambda: None
-        """Called, under the lock, after the state has changed."""
+        self.rung: Callable[[], None] = lambda: None
+        """Called, under the lock, when there is something to tell."""
         self.state: State = by_cell(job.plan, config)
         self._restore()
 
@@ -108,7 +108,6 @@ class Desk:
             self.state, commands = advance(self.state, event, self._clock())
             for command in commands:
                 self._do(command)
-            self.changed()
 
     def tick(self) -> float:
         """Let time have passed; return the seconds until that may matter again, at most one."""
@@ -150,6 +149,7 @@ class Desk:
             for worker in self.boxes:
                 self._write(worker, {"do": "leave"})
             self._news.notify_all()
+            self.rung()
 
     def _tell_again(self, task: str, attempt: int) -> None:
         """Say that a task is tried once more, and why."""
@@ -349,6 +349,7 @@ class Desk:
         self.story.append({"number": self._told, "at": time.time(), **what})
         del self.story[: max(0, len(self.story) - STORY)]
         self._news.notify_all()
+        self.rung()
 
     def note(self, text: str) -> None:
         """Tell the user something about the run as a whole."""

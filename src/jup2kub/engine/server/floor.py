@@ -15,6 +15,9 @@ from jup2kub.engine.server.desk import Desk
 from jup2kub.engine.tasks import READY, SUSPECT, State
 from jup2kub.errors import StoreProblem
 
+UNKNOWN = ("the run server does not know this agent", "it joins again by itself")
+NO_JOB = ("the run server has no job yet: it comes after the project's files", "wait for it, or send one")
+
 
 class Floor:
     """Safe for threads: seats are given under one lock, which is never held while a desk waits."""
@@ -26,6 +29,22 @@ class Floor:
         self._asked: set[str] = set()
         """Agents that were asked to go elsewhere."""
         self._lock = threading.Lock()
+        self._bell = threading.Condition()
+        self._rung = 0
+        """How often some desk had something to tell."""
+        self.heeded = 0
+        """How many wait for it."""
+
+    def add(self, number: int, desk: Desk) -> None:
+        """Open the desk of a set."""
+        desk.rung = self._ring
+        self.desks[number] = desk
+        self._ring()
+
+    def _ring(self) -> None:
+        with self._bell:
+            self._rung += 1
+            self._bell.notify_all()
 
     def of(self, body: Mapping[str, Any]) -> Desk:
         """Return the desk that a request is for: its agent's, or that of its `set`. Raises StoreProblem (J2K524)."""
@@ -35,12 +54,53 @@ class Floor:
             else self.desks.get(int(body.get("set", 0)))
         )
         if desk is None:
-            raise StoreProblem(
-                "J2K524",
-                "the run server does not know this agent, or has no job yet",
-                "it joins again by itself",
-            )
+            raise StoreProblem("J2K524", *(UNKNOWN if self.desks and "worker" in body else NO_JOB))
         return desk
+
+    def news(self, body: Mapping[str, Any]) -> Any:
+        """Return what was told in several sets, and which have ended: `after` is the number of the last event known, by set.
+
+        Waits for it, `wait` seconds at most. Sets of which there is nothing new are not in the answer.
+        """
+        after = {int(number): int(last) for number, last in body["after"].items()}
+        with self._bell:
+            rung = self._rung
+        found = self._fresh(after)
+        if not found:
+            with self._bell:
+                self.heeded += 1
+                self._bell.wait_for(lambda: self._rung != rung, min(60.0, float(body["wait"])))
+                self.heeded -= 1
+            found = self._fresh(after)
+        return {"sets": found}
+
+    def _fresh(self, after: Mapping[int, int]) -> dict[str, Any]:
+        asked = {n: self.of({"set": n}).events({"after": last, "wait": 0}) for n, last in after.items()}
+        return {str(n): told for n, told in asked.items() if told["events"] or told["ended"] is not None}
+
+    def cancel(self, body: Mapping[str, Any]) -> Any:
+        """Stop the run, with all its sets."""
+        self.of({})
+        for desk in list(self.desks.values()):
+            desk.cancel(body)
+        return {}
+
+    def status(self, body: Mapping[str, Any]) -> Any:
+        """Return the state of the run, or of one `set`; of a sweep as a whole also how far its sets are, as JSON."""
+        first = self.of(body)
+        if "set" in body or len(self.desks) == 1:
+            return first.status(body)
+        every = {number: desk.status(body) for number, desk in sorted(self.desks.items())}
+        going = {number: told for number, told in every.items() if told["ended"] is None}
+        return {
+            "run": first.run,
+            "name": first.job.name,
+            "ended": self.ended,
+            "tasks": [{**t, "set": n} for n, told in going.items() for t in told["tasks"] if t["attempts"]],
+            "agents": [agent for told in going.values() for agent in told["agents"]],
+            "waits": first.waits,
+            "sets": {str(number): told["ended"] for number, told in every.items()},
+        }
 
     def join(self, body: Mapping[str, Any]) -> Any:
         """Give an agent a desk: the one it says, where it has work under way, else one that is in want."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from jup2kub.engine.budgets import Config
 from jup2kub.engine.server.desk import Desk
-from jup2kub.engine.server.floor import Flights, Floor
+from jup2kub.engine.server.floor import NO_JOB, Flights, Floor
 from jup2kub.engine.server.staff import Staff
 from jup2kub.engine.server.storeapi import StoreApi
 from jup2kub.engine.server.web import Site
@@ -30,8 +30,6 @@ ROUTES = (
     "send",
     "withdraw",
     "events",
-    "status",
-    "cancel",
     "result",
 )
 STAFF = ("needs", "gone", "words")
@@ -55,6 +53,9 @@ class Hall:
         self.site.routes["job"] = self._job
         self.site.routes["join"] = self.floor.join
         self.site.routes["leave"] = self.floor.leave
+        self.site.routes["news"] = self.floor.news
+        self.site.routes["status"] = self.floor.status
+        self.site.routes["cancel"] = self.floor.cancel
         self.site.routes["first"] = self.flights.first
         self.site.routes["land"] = self.flights.land
         for route in ROUTES:
@@ -73,7 +74,7 @@ class Hall:
     def _to_staff(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         def act(body: Mapping[str, Any]) -> Any:
             if self.desk is None:
-                raise StoreProblem("J2K524", "the run server has no job yet", "send one, or wait for it")
+                raise StoreProblem("J2K524", *NO_JOB)
             return getattr(self.staff, route)(body)
 
         return act
@@ -146,7 +147,7 @@ class Hall:
         self.site.epoch = max(self.site.epoch, slot.generation + 1)
         desk = Desk(self.store, run, job, where, self.config, round_=round_)
         first = not self.floor.desks
-        self.floor.desks[number] = desk
+        self.floor.add(number, desk)
         for watcher in self.watchers if first else ():
             watcher(desk)
 
