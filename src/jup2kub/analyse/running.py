@@ -134,8 +134,7 @@ class Running(Summaries):
     def _apply(self, code: Code, receiver: Value | None, callee: Value, args: Args) -> Value:
         """Do to this walk what a call of the function does."""
         labels, values = self._labels(code, receiver, callee, args)
-        kinds = tuple(v.type if v.type in ("ndarray", "frame") else None for v in values.values())
-        found = self.summary(code, kinds if any(kinds) else ())
+        found = self.summary(code, self.kinds_of(code, values))
         self._read_names(code)
         for label in found.marks:
             if label[-1] == "'" and label[0] == "%":

@@ -8,7 +8,7 @@ from dataclasses import replace
 from jup2kub.analyse.control import Control
 from jup2kub.analyse.record import Record
 from jup2kub.analyse.scopes import globals_of, locals_of, parameters
-from jup2kub.analyse.values import ATOM, Code, Value, union
+from jup2kub.analyse.values import ATOM, NONE, Code, Value, union
 from jup2kub.analyse.world import Kinds
 
 NOT_OPERATORS = frozenset(
@@ -31,7 +31,8 @@ class Summaries(Control):
     def summary(self, code: Code, kinds: Kinds = ()) -> Record:
         """Return what the body of a function does, in terms of its parameters and of globals as they are now.
 
-        `kinds`: types of the parameters where they are arrays or frames: for them it is known what a copy shares.
+        `kinds`: what its parameters are, see `kinds_of`: of an array it is known what a copy shares, of a function
+        what its calls do.
         """
         world = self.world
         key = (code, kinds)
@@ -72,8 +73,12 @@ class Summaries(Control):
         for place, argument in enumerate(parameters(node.args)):
             default = self._default(node.args, argument, code)
             kind = Value(frozenset({f"%{place}"}), type=None, text=f"\0{place}\0")
-            if place < len(kinds) and kinds[place] is not None:
-                kind = replace(kind, type=kinds[place])
+            given = kinds[place] if place < len(kinds) else None
+            if given is not None and (given.code or given.library):
+                scope[argument.arg] = given if given.library else given.at(kind.roots)
+                continue
+            if given is not None:
+                kind = replace(kind, type=given.type)
             scope[argument.arg] = (
                 kind
                 if default is None or default.atom
@@ -92,6 +97,25 @@ class Summaries(Control):
         record.returns = self._closed(returned, walk)
         record.marks = {label: marks for label, marks in record.marks.items() if label[0] != "~"}
         return record
+
+    def kinds_of(self, code: Code, values: dict[str, Value]) -> Kinds:
+        """Return what is known of the `values` that a function is called with, by label, in the order of its parameters.
+
+        Functions count only where the function called is not being followed already: it may hand itself ever new ones.
+        """
+        node = code.node
+        assert isinstance(node, Def)
+        many = [a for a in (node.args.vararg, node.args.kwarg) if a is not None]
+        again = any(active is code for active, _ in self.world.active)
+        kinds: list[Value | None] = []
+        for argument, value in zip(parameters(node.args), values.values(), strict=True):
+            if value.type in ("ndarray", "frame"):
+                kinds.append(Value(type=value.type))
+            elif again or argument in many or not _function(value):
+                kinds.append(None)
+            else:
+                kinds.append(Value(NONE, value.code, value.library, value.packages, value.type))
+        return tuple(kinds) if any(kinds) else ()
 
     def _default(self, args: ast.arguments, argument: ast.arg, code: Code) -> Value | None:
         positional = [*args.posonlyargs, *args.args]
@@ -118,3 +142,16 @@ class Summaries(Control):
             streams=value.streams,
             depth=value.depth,
         )
+
+
+def _function(value: Value) -> bool:
+    """Whether a value is one certain function: of the notebook, or of a library."""
+    if value.library is not None:
+        return not value.roots and "." in value.library
+    held = [(c.node, role, c.generator) for c, role in value.code]
+    plain = (ast.FunctionDef, ast.Lambda)
+    return (
+        value.type == "function"
+        and len(held) == 1
+        and all(isinstance(n, plain) and role == "self" and not g for n, role, g in held)
+    )

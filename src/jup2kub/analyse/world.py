@@ -9,8 +9,8 @@ from jup2kub.analyse.annotations import Annotations
 from jup2kub.analyse.record import Record
 from jup2kub.analyse.values import Code, Names, Role, Value
 
-Kinds = tuple[str | None, ...]
-"""Types of the arguments of a call; None = any."""
+Kinds = tuple[Value | None, ...]
+"""What is known of the arguments of a call: that one is an array or a frame, or which function it is; None = any."""
 
 
 class Sharing:
