@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub import bundle, capturing, fingerprint, locking
+from jup2kub import again, bundle, capturing, fingerprint, locking
+from jup2kub.again import Found, Question, Shown, Used
 from jup2kub.capture import sbom
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make_lock
 from jup2kub.capture.sbom import DebianPackage
 from jup2kub.capture.split import Part
 from jup2kub.capture.wheels import Vendor, default_cache, file_sha256
-from jup2kub.compose import Settings, compile_notebook, open_store
+from jup2kub.compose import Settings, compile_notebook, default_store, open_store
 from jup2kub.errors import UsageError
+from jup2kub.fingerprint import Where
 from jup2kub.images import build as building
 from jup2kub.images import debian, dockerfile, spec
 from jup2kub.images.build import Built
@@ -27,6 +30,7 @@ from jup2kub.kit.canon import canonical, digest, to_json
 from jup2kub.model.env import Lock
 from jup2kub.model.notebook import Notebook
 from jup2kub.model.plan import Plan
+from jup2kub.store import profile
 
 WORKERS = 8
 """The plan of images is one for a cluster: it must not hang on the cores of the machine that builds them."""
@@ -103,51 +107,112 @@ def _exported(step: str, place: Path, entrypoint: tuple[str, ...]) -> Exported:
 
 def build(wanted: Wanted, maker: Maker) -> Built:
     """Build the images of a notebook; nothing is done where nothing has changed. Raises Jup2KubError."""
+    return _build(wanted, maker)[0]
+
+
+def build_and_remember(wanted: Wanted, maker: Maker, question: Question, environ: Mapping[str, str]) -> Built:
+    """Build images so that `again.look` finds them the next time; `wanted` is what `question` asks. Raises Jup2KubError."""
+    began = time.time_ns()
+    built, used = _build(wanted, maker)
+    if used is not None:
+        made = {b for _, image in built.images for b in (image.manifest, *image.blobs)} | {built.bill}
+        again.remember(maker.blobs, question, environ, used, (Found(shown(built), built.notes), made), began)
+    return built
+
+
+def shown(built: Built, references: Mapping[str, str] | None = None) -> tuple[Shown, ...]:
+    """Return the images as the user is told of them. `references`: by step, where they were pushed to."""
+    return tuple(
+        Shown(
+            step,
+            (references or {}).get(step, image.name),
+            image.manifest.digest,
+            image.size,
+            built.unique(place),
+            image.command.entrypoint,
+        )
+        for place, (step, image) in enumerate(built.images)
+    )
+
+
+def _build(wanted: Wanted, maker: Maker) -> tuple[Built, Used | None]:
+    """Return the images, and what they depend on; None = that cannot be known."""
     settings = replace(wanted.settings, workers=WORKERS)
     asked = locking.asked(settings)
     with contextlib.closing(open_store(settings)) as store:
-        plan = compile_notebook(asked.notebook, settings, store).plan
-    key = _key(wanted, asked, plan, maker.kind)
+        compiled = compile_notebook(asked.notebook, settings, store)
+    folder = (settings.store or default_store()).resolve() / "profile"
+    advice = [str(profile.place(folder, key)) for key in compiled.keys.values()]
+    where = fingerprint.where(asked.launch)
+    declaring = locking.declaring(asked)
+    key = _key(wanted, asked, compiled.plan, maker.kind, where, declaring) if where else ""
     known = _known(key, maker) if key else None
-    if known is not None:
-        return known
+    if known is None:
+        known = _make(wanted, asked, compiled.plan, maker)
+        if key:
+            maker.blobs.remember(key, known.to_record())
+    if where is None:
+        return known.built, None
+    files = (*advice, *declaring, *known.files)
+    return known.built, Used(
+        where, frozenset(known.names), files, tuple({os.path.dirname(f) for f in known.files})
+    )
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What was built, and what of this machine is in it beside installed wheels."""
+
+    built: Built
+    files: Mapping[str, str]
+    """Size and time of carried files, modules and libraries, by path."""
+    names: tuple[str, ...]
+    """Of the locked distributions."""
+
+    def to_record(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"built": self.built.to_record(), "files": dict(self.files), "names": list(self.names)}
+
+
+def _make(wanted: Wanted, asked: Asked, plan: Plan, maker: Maker) -> _Known:
     vendor = Vendor(default_cache())
     maker.tell(Told("locking the environment"))
     lock = make_lock(asked, vendor)
     built = building.build(request(wanted, lock, asked.notebook, plan, vendor), maker)
-    if key:
-        sources = [f.source for c in lock.carried for f in c.files] + [m.source for m in lock.modules]
-        record = {"built": built.to_record(), "files": fingerprint.of_files(sources)}
-        maker.blobs.remember(key, record)
-    return built
+    sources = [f.source for c in lock.carried for f in c.files] + [m.source for m in lock.modules]
+    names = [*(w.name for w in lock.wheels), *(c.name for c in lock.carried)]
+    return _Known(built, fingerprint.of_files([*sources, *(x.path for x in lock.libraries)]), tuple(names))
 
 
-def _key(wanted: Wanted, asked: Asked, plan: Plan, kind: str) -> str:
-    """Return a digest of everything that decides what is built; empty = something of it cannot be known."""
+def _key(wanted: Wanted, asked: Asked, plan: Plan, kind: str, where: Where, declaring: Sequence[str]) -> str:
+    """Return a digest of everything that decides what is built."""
     path = wanted.settings.notebook.resolve()
-    environment = fingerprint.of_environment(asked.launch)
-    if environment is None:
-        return ""
     base = fingerprint.fact(os.path.abspath(wanted.base)) if os.path.isfile(wanted.base) else wanted.base
     return digest(
         [
-            *("built", fingerprint.of_program(Path(bundle.__file__).parent), environment),
+            *(
+                "built",
+                fingerprint.of_program(again.PROGRAM),
+                fingerprint.of_environment(asked.launch, where),
+            ),
             *(path.name, locking.source_digest(asked.notebook), [s.payload.decode() for s in steps(plan)]),
             fingerprint.of_project(path.parent, locking.capture_folder(path) / locking.REPORT),
+            fingerprint.of_files([*declaring, *again.MACHINE]),
             *(fingerprint.of_secrets(asked.values), sorted(asked.imports)),
             *(wanted.strategy, base, kind),
         ]
     )
 
 
-def _known(key: str, maker: Maker) -> Built | None:
+def _known(key: str, maker: Maker) -> _Known | None:
     """Return what was built from the same things, if it is all there still."""
     record = maker.blobs.record(key)
     if record is None or not fingerprint.still(record["files"]):
         return None
     built = building.from_record(record["built"])
     blobs = {b for _, image in built.images for b in (image.manifest, *image.blobs)}
-    return built if all(map(maker.blobs.has, blobs)) else None
+    whole = all(map(maker.blobs.has, blobs))
+    return _Known(built, record["files"], tuple(record["names"])) if whole else None
 
 
 def request(wanted: Wanted, lock: Lock, notebook: Notebook, plan: Plan, vendor: Vendor) -> Request:

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 from jup2kub.agent.launch import find
-from jup2kub.capture import secrets
+from jup2kub.capture import declared, secrets
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make
 from jup2kub.capture.wheels import Vendor
@@ -38,6 +38,12 @@ def asked(settings: Settings) -> Asked:
         imports=() if seen else imports_of_runs(settings, notebook),
         values=secrets.known_values(os.environ),
     )
+
+
+def declaring(asked: Asked) -> tuple[str, ...]:
+    """Return the requirement files that the author's wishes stand in, wherever they lie. Raises UsageError."""
+    found = declared.beside(asked.folder) + declared.in_cells(asked.notebook, asked.folder)
+    return tuple(sorted(set(found.files)))
 
 
 def capture_folder(notebook: Path) -> Path:

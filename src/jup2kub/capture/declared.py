@@ -69,6 +69,8 @@ class Wishes:
     notes: tuple[str, ...] = ()
     python: str = ""
     """Versions of the interpreter that are asked for (`>=3.10`); empty = any."""
+    files: tuple[str, ...] = ()
+    """Requirement files that were read, those included that others name."""
 
     def __add__(self, other: Wishes) -> Wishes:
         """Return both."""
@@ -76,6 +78,7 @@ class Wishes:
             self.wishes + other.wishes,
             self.notes + other.notes,
             ",".join(filter(None, (self.python, other.python))),
+            self.files + other.files,
         )
 
 
@@ -116,7 +119,7 @@ def requirements(path: Path, shown: str, *, constraint: bool = False, depth: int
         raise unreadable(path, error) from error
     if depth > 8:
         raise unreadable(path, "the files name each other in a circle")
-    found = Wishes()
+    found = Wishes(files=(str(path.resolve()),))
     for number, line in _logical_lines(text):
         line = re.sub(r"(^|\s)#.*$", "", line).strip()
         if line:

@@ -11,6 +11,8 @@ from typing import Any
 from jup2kub import ipynb, sweeps
 from jup2kub.cli.streams import result as result
 from jup2kub.cli.streams import say as say
+from jup2kub.cli.words import duration as duration
+from jup2kub.cli.words import store_option as store_option
 from jup2kub.compose import CAP, Settings, default_store
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.store.files import FileStore
@@ -75,17 +77,6 @@ def notebook_options(parser: argparse.ArgumentParser) -> None:
         help="a parameter, as papermill's; several values make a sweep of `run` (may be repeated)",
     )
     store_option(parser)
-
-
-def store_option(parser: argparse.ArgumentParser) -> None:
-    """Add `--store` and `--json`."""
-    parser.add_argument(
-        "--store",
-        type=Path,
-        metavar="DIR",
-        help="where results are kept (default: $JUP2KUB_STORE, else jup2kub in the user's cache folder)",
-    )
-    parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 
 def store(options: argparse.Namespace) -> FileStore:
@@ -162,12 +153,3 @@ def unwritable(path: Path, error: OSError) -> EnvironmentProblem:
         f"cannot write {path}: {error.strerror}",
         "name one in a folder that exists and may be written",
     )
-
-
-def duration(seconds: float) -> str:
-    """Return seconds as people read them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"

@@ -83,6 +83,11 @@ def _union(groups: tuple[frozenset[str], ...]) -> tuple[frozenset[str], ...]:
     return tuple(sorted(kept, key=sorted))
 
 
+def place(folder: Path, key: str) -> Path:
+    """Return the file of a profile key below the folder of all."""
+    return folder / key[:2] / f"{key}.json"
+
+
 class Profiles(Mapping[str, Facts]):
     """A live view of one folder. `learn` raises OSError; `files` turns it into StoreProblem."""
 
@@ -92,7 +97,7 @@ class Profiles(Mapping[str, Facts]):
     def _place(self, key: str) -> Path:
         if not _KEY.fullmatch(key) or key.startswith("."):
             raise StoreProblem("J2K513", f"{key!r} is not a profile key (4 to 160 letters, digits, _ . or -)")
-        return self._folder / key[:2] / f"{key}.json"
+        return place(self._folder, key)
 
     def learn(self, key: str, facts: Facts) -> None:
         path = self._place(key)

@@ -1,0 +1,113 @@
+"""What `jup2kub build` does where something has changed: builds, packs, pushes, loads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from jup2kub import imaging
+from jup2kub.again import Shown
+from jup2kub.cli import build
+from jup2kub.cli.streams import result, say
+from jup2kub.cli.words import duration, megabytes
+from jup2kub.compose import Settings
+from jup2kub.errors import EXIT_OK, EnvironmentProblem, UsageError
+from jup2kub.images import load, oci, publish
+from jup2kub.images.blobs import Blobs
+from jup2kub.images.build import Built
+from jup2kub.images.layers import Maker
+from jup2kub.images.push import Progress
+from jup2kub.images.spec import Told
+from jup2kub.kit.canon import to_json
+
+EXPORTS = ("dockerfile", "rpz")
+"""Strategies that write what other builders take."""
+
+
+def act(options: argparse.Namespace, blobs: Blobs, began: float) -> int:
+    """Build what is asked for. `began`: as `time.monotonic`."""
+    settings = Settings(notebook=options.notebook, workers=1, kernel=options.kernel, store=options.store)
+    wanted = imaging.Wanted(settings, options.strategy, options.base)
+    if options.strategy in EXPORTS:
+        return export(options, wanted, began)
+    clients = publish.clients(os.environ, Path.home())
+    asked = build.question(options)
+    maker = Maker(blobs, asked.kind, tell, clients)
+    built = imaging.build_and_remember(wanted, maker, asked, os.environ)
+    references = {}
+    if options.archive:
+        archive(blobs, built, options.archive)
+    if options.load:
+        into(options.load, options.archive, blobs, built)
+    if options.push:
+        references = dict(publish.push(built, options.push, blobs, clients, Line()))
+    build.tell_all(options, imaging.shown(built, references), built.notes, time.monotonic() - began)
+    return EXIT_OK
+
+
+def export(options: argparse.Namespace, wanted: imaging.Wanted, began: float) -> int:
+    """Write what other builders take."""
+    for option in ("archive", "push", "load"):
+        if getattr(options, option):
+            raise UsageError(
+                "J2K628",
+                f"--{option} wants images, and --strategy {options.strategy} makes what another builder takes",
+                f"leave --{option} out, or take --strategy lock or closure",
+            )
+    made = imaging.export(wanted, tell)
+    seconds = time.monotonic() - began
+    images = [Shown(m.step, str(m.path), m.digest, m.bytes, m.bytes, m.entrypoint) for m in made]
+    lines = [f"{len(made)} steps in {duration(seconds)}"]
+    lines += [f"  {one.step}: {one.path}  {megabytes(one.bytes)}" for one in made]
+    document = json.dumps({"images": to_json(images), "seconds": round(seconds, 3)})
+    result(document if options.json else "\n".join(lines))
+    return EXIT_OK
+
+
+def tell(told: Told) -> None:
+    """Say what is going on, with bytes."""
+    total = f" of {megabytes(told.total)}" if told.total is not None else ""
+    say(told.text if told.done is None else f"{told.text}: {megabytes(told.done)}{total}")
+
+
+def archive(blobs: Blobs, built: Built, path: Path) -> None:
+    """Write the archive. Raises EnvironmentProblem (J2K618)."""
+    try:
+        oci.save(blobs, [image for _, image in built.images], path, lambda done: None)
+        path.with_name(f"{path.name}.cdx.json").write_bytes(blobs.read(built.bill))
+    except OSError as error:
+        raise EnvironmentProblem(
+            "J2K618", f"{path} could not be written: {error.strerror}", "make room, or choose another place"
+        ) from error
+    say(f"{path}: {megabytes(path.stat().st_size)}")
+
+
+def into(engine: str, path: Path | None, blobs: Blobs, built: Built) -> None:
+    """Load the images, by way of the archive that was written, or of one for the while. Raises EnvironmentProblem."""
+    if path is not None:
+        load.load(engine, path.resolve())
+        return
+    with tempfile.TemporaryDirectory(prefix="jup2kub-") as folder:
+        scratch = Path(folder) / "images.tar"
+        archive(blobs, built, scratch)
+        load.load(engine, scratch)
+
+
+class Line:
+    """Says how far a push is, each time that a tenth of it is done."""
+
+    def __init__(self) -> None:
+        self._told = -1
+
+    def __call__(self, progress: Progress) -> None:
+        """Take note of the progress."""
+        tenth = 10 * (progress.sent + progress.spared) // max(progress.total, 1)
+        if tenth > self._told:
+            self._told = tenth
+            spared = f", {megabytes(progress.spared)} of it there before" if progress.spared else ""
+            done = megabytes(progress.sent + progress.spared)
+            say(f"push: {done} of {megabytes(progress.total)}{spared}")
