@@ -15,6 +15,7 @@ TURNS = st.integers(1, 6)
 SENT = st.one_of(
     EVENTS,
     st.builds(ev.Sent, TASKS, st.lists(TASKS, max_size=2).map(tuple), TURNS),
+    st.builds(ev.Sent, TASKS, st.just(()), TURNS, record=st.just("0")),
     st.builds(ev.Resumed, WORKERS, TASKS, ATTEMPTS),
     st.builds(ev.Withdrawn, TASKS, TURNS),
     st.builds(ev.WorkerLeft, WORKERS, jitter=CHANCE, kind=st.sampled_from(("memory", "storage", "nonsense"))),
@@ -43,7 +44,8 @@ def test_a_task_settles_once_for_each_sending(steps: list[tuple[ev.Event, float]
             if old.state in TERMINAL and not again:
                 assert task == old, "last states are last, but for what is sent anew"
             if task.state == COMMITTED and old.state != COMMITTED:
-                assert isinstance(event, ev.Committed), "only a record commits"
+                seen = isinstance(event, ev.Committed) or (isinstance(event, ev.Sent) and event.record)
+                assert seen, "only a record commits"
             assert (task.state in TERMINAL) <= (not task.attempts)
             assert len({a.number for a in task.attempts}) == len(task.attempts)
             assert all(a.number <= task.number for a in task.attempts)
@@ -52,6 +54,14 @@ def test_a_task_settles_once_for_each_sending(steps: list[tuple[ev.Event, float]
                 task = following.tasks[command.task]
                 assert command.attempt == task.number > state.tasks[command.task].number
                 assert command.task == MAIN or set(task.cells) <= following.passed
+                before = {
+                    (t.id, a.number)
+                    for t in state.tasks.values()
+                    for a in t.attempts
+                    if a.worker == command.worker
+                }
+                still = {(t.id, a.number) for t in following.tasks.values() for a in t.attempts}
+                assert command.task != MAIN or not before & still, "the main line begins alone"
         state = following
     assert len(settled) == len(set(settled))
 
@@ -105,3 +115,38 @@ def test_what_is_withdrawn_stays_so_until_it_is_sent_again() -> None:
     assert advance(state, ev.Sent("s1", (), 1), 2.0) == (state, ())
     state, commands = advance(state, ev.Sent("s1", (), 3), 3.0)
     assert any(isinstance(c, ev.Dispatch) and c.task == "s1" for c in commands)
+
+
+def test_what_is_under_way_goes_on_and_what_was_begun_in_its_place_gives_way() -> None:
+    state, _ = advance(start(), ev.WorkerJoined("w1"), 0.0)
+    for event in (ev.WorkerJoined("w2"), ev.Sent("s1", (), 7)):
+        state, commands = advance(state, event, 0.0)
+    assert [(c.task, c.attempt, c.worker) for c in commands if isinstance(c, ev.Dispatch)] == [
+        ("s1", 1, "w2")
+    ]
+    state, commands = advance(state, ev.WorkerJoined("w3", running=(("s1", 1),)), 1.0)
+    assert [(c.task, c.attempt, c.worker) for c in commands if isinstance(c, ev.Abandon)] == [("s1", 1, "w2")]
+    assert [(a.number, a.worker) for a in state.tasks["s1"].attempts] == [(1, "w3")]
+
+
+def test_what_ended_before_it_was_sent_again_is_not_begun() -> None:
+    state, _ = advance(start(), ev.WorkerJoined("w1", cpu=4.0), 0.0)
+    state, _ = advance(state, ev.Sent("s1", (), 1), 0.0)
+    state, _ = advance(state, ev.Withdrawn("s1", 1), 1.0)
+    state, commands = advance(state, ev.Sent("s1", (), 2, record="0"), 2.0)
+    assert [c for c in commands if not isinstance(c, ev.Wake)] == [ev.Settled("s1", COMMITTED)]
+    assert (state.tasks["s1"].state, state.tasks["s1"].turn) == (COMMITTED, 2)
+
+
+def test_a_main_line_begins_where_nothing_else_is_under_way() -> None:
+    state = start()
+    for event in (ev.WorkerJoined("w1"), ev.WorkerJoined("w2", cpu=2.0), ev.Sent("s1", (), 1)):
+        state, _ = advance(state, event, 0.0)
+    state, _ = advance(state, ev.Sent("s2", (), 2), 0.0)
+    assert {a.worker for t in ("s1", "s2") for a in state.tasks[t].attempts} == {"w2"}
+    state, commands = advance(state, ev.WorkerLeft("w1"), 1.0)
+    state, commands = advance(state, ev.Committed("s1", "r"), 2.0)
+    state, commands = advance(state, ev.Sent("s3", (), 3), 3.0)
+    assert not [c for c in commands if isinstance(c, ev.Dispatch)], "the core is kept for the main line"
+    state, commands = advance(state, ev.Committed("s2", "r"), 4.0)
+    assert [c.task for c in commands if isinstance(c, ev.Dispatch)] == [MAIN, "s3"]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jup2kub.analyse import paths
 from jup2kub.analyse.hazards import rule_of
+from jup2kub.kit.paths import ANY, overlap
 from jup2kub.model.flow import CellFlow, Edge
 
 
@@ -56,7 +56,7 @@ def _file_edges(cell: CellFlow, files: list[tuple[int, CellFlow]], moved: bool, 
         path = _conflict(cell, earlier, moved)
         if path is not None:
             add(source, cell.index, "J2K130", f"@file:{path}")
-        if paths.ANY in earlier.file_writes:
+        if ANY in earlier.file_writes:
             break
     files.append((cell.index, cell))
 
@@ -69,6 +69,6 @@ def _conflict(cell: CellFlow, earlier: CellFlow, moved: bool) -> str | None:
     ):
         for one in mine:
             for other in theirs:
-                if paths.overlap(one, other, moved):
-                    return other if one == paths.ANY else one
+                if overlap(one, other, moved):
+                    return other if one == ANY else one
     return None

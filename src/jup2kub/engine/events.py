@@ -63,6 +63,8 @@ class Sent(Event):
     cpu: float = 1.0
     wait: float = 0.0
     """Seconds before it is offered, if nobody has it under way: who has may not have said so yet."""
+    record: str = ""
+    """Name of the record that is there already, where it goes; empty = none."""
 
 
 @dataclass(frozen=True)

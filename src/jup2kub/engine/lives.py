@@ -15,7 +15,7 @@ from jup2kub.agent.mainline import MainLine, StartAgain, Stop
 from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import ReplayFailed, Unloadable
 from jup2kub.engine.local import LocalHands
-from jup2kub.errors import EnvironmentProblem
+from jup2kub.errors import EnvironmentProblem, Jup2KubError
 from jup2kub.model.run import CellError, CellOutcome
 
 LIVES = 5
@@ -54,8 +54,8 @@ async def live(line: MainLine) -> None:
 class Hired(Hands, Protocol):
     """Hands for one life of a main line."""
 
-    async def stop(self) -> None:
-        """Abandon every step that has not ended."""
+    async def stop(self, handed_on: bool = False) -> None:
+        """Abandon every step that has not ended, unless another main line, elsewhere, goes on with what is out."""
 
 
 @dataclass(frozen=True)
@@ -92,14 +92,15 @@ async def run(
         hands = around.hire(session, launch, first)
         line = MainLine(session, hands, kernel, in_order)
         ended: int | None = None
-        over = False
+        over, handed_on = False, True
         try:
             await live(line)
-            over = True
+            over, handed_on = True, False
             return None
         except Stop as stop:
-            ended, over = stop.cell, True
+            ended, over, handed_on = stop.cell, True, False
         except StartAgain as again:
+            handed_on = False
             session.tell(Told("note", text=str(again)))
             if again.in_order is not None:
                 in_order = again.in_order if in_order is None else min(in_order, again.in_order)
@@ -107,6 +108,7 @@ async def run(
                 session.forget(again.wrong, in_order)
                 replan()
         except (Unloadable, ReplayFailed) as failure:
+            handed_on = False
             session.tell(Told("note", text=str(failure)))
             if isinstance(failure, ReplayFailed):
                 in_order = failure.cell if in_order is None else min(in_order, failure.cell)
@@ -118,9 +120,13 @@ async def run(
                 raise
             else:
                 session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
+            handed_on = False
+        except Jup2KubError as problem:
+            handed_on = problem.code == "J2K603"
+            raise
         finally:
             line.land_all()
-            await hands.stop()
+            await hands.stop(handed_on)
             if kernel.running is not None:
                 kernel.kill()
             await kernel.close(over=over)

@@ -362,8 +362,8 @@ class LocalHands:
         inputs += [future for future in made if future not in inputs]
         return lambda: self._replayed(cell)
 
-    async def stop(self) -> None:
-        """Abandon every step; what they wrote is put back."""
+    async def stop(self, handed_on: bool = False) -> None:
+        """Abandon every step, for none outlives this process; what they wrote is put back."""
         if self._wake is not None:
             self._wake.cancel()
         running = [s.running for s in self.sent.values() if s.running is not None]

@@ -33,10 +33,10 @@ from jup2kub.engine.tasks import (
     State,
     Task,
     Worker,
+    emptiest,
+    fits,
     initial,
-    left,
     shown,
-    suits,
 )
 
 __all__ = ["State", "advance", "initial"]
@@ -156,8 +156,15 @@ class _Fold:
         task = self.tasks.get(event.task)
         if task is None or task.state in TERMINAL or event.worker not in self.workers:
             return
-        if self._live(event.task, event.attempt):
+        if any(a.number == event.attempt and a.worker == event.worker for a in task.attempts):
             return
+        for other in task.attempts:
+            # Given out while nobody had heard of this one: what has run for longer goes on.
+            if other.state == DISPATCHED or other.number == event.attempt:
+                self.commands.append(ev.Abandon(task.id, other.number, other.worker, "one began before it"))
+                rest = tuple(a for a in self.tasks[task.id].attempts if a != other)
+                self.tasks[task.id] = replace(self.tasks[task.id], attempts=rest)
+        task = self.tasks[task.id]
         live = Attempt(event.attempt, event.worker, self.now, self.now, event.state, task.memory)
         number = max(task.number, event.attempt)
         self.tasks[task.id] = shown(replace(task, attempts=(*task.attempts, live), number=number, until=0.0))
@@ -171,7 +178,10 @@ class _Fold:
         needs = tuple(n for n in event.needs if n in self.tasks and n != task.id)
         self.tasks[task.id] = replace(task, needs=needs, turn=event.turn, cpu=event.cpu)
         self.passed |= frozenset(task.cells)
-        if event.wait and not task.attempts:
+        if event.record:
+            # It ended after the main line had looked, or while the server that it was sent through was away.
+            self._committed(ev.Committed(task.id, event.record))
+        elif event.wait and not task.attempts:
             held = replace(self.tasks[task.id], state=LOST, until=self.now + event.wait)
             self.tasks[task.id] = held
 
@@ -243,18 +253,11 @@ class _Fold:
             for live in task.attempts:
                 age, quiet, spec = self.now - live.since, self.now - live.beat, self.config
                 if live.state == DISPATCHED and spec.start_seconds and age >= spec.start_seconds:
-                    self._drop(
-                        task.id, live.number, INFRASTRUCTURE, "it did not start in time", jitter, RETRY_WAIT
-                    )
+                    late = "it did not start in time"
+                    self._drop(task.id, live.number, INFRASTRUCTURE, late, jitter, RETRY_WAIT)
                 elif live.state != DISPATCHED and task.timeout and age >= task.timeout:
-                    self._drop(
-                        task.id,
-                        live.number,
-                        HANG,
-                        f"it ran longer than {task.timeout:g} s",
-                        jitter,
-                        RETRY_WAIT,
-                    )
+                    late = f"it ran longer than {task.timeout:g} s"
+                    self._drop(task.id, live.number, HANG, late, jitter, RETRY_WAIT)
                 elif spec.silence_seconds and quiet >= spec.silence_seconds and not live.silent:
                     self._change(task.id, live.number, silent=True)
 
@@ -314,9 +317,14 @@ class _Fold:
             due = task.state in (RETRY_WAIT, LOST) and task.until <= self.now
             if due or (task.state == PENDING and self._ready(task)):
                 self.tasks[task.id] = replace(task, state=READY, until=0.0)
+        if self._offered(self.tasks[MAIN]):
+            self._offer(self.tasks[MAIN], "")
+        # One worker gets nothing new while the main line waits until it can begin.
+        waits = self._offered(self.tasks[MAIN])
+        kept_free = emptiest(self.tasks, self._heard_of(), self.config.strict) if waits else ""
         for task in sorted(self.tasks.values(), key=lambda t: (-t.priority, t.id)):
-            if task.state in (READY, SUSPECT):
-                self._offer(task)
+            if task.id != MAIN and self._offered(task):
+                self._offer(task, kept_free)
 
     def _block(self) -> None:
         """Block what depends on a task that failed for good; without a main line nothing goes on."""
@@ -348,14 +356,14 @@ class _Fold:
                 return False
         return True
 
-    def _offer(self, task: Task) -> None:
-        if task.state == SUSPECT and task.spent.get(INFRASTRUCTURE, 0) >= self.config.infrastructure:
-            return
+    def _offer(self, task: Task, kept_free: str) -> None:
         held: set[str] = {a.worker for a in task.attempts}
         main = {a.worker for a in self.tasks[MAIN].attempts}
         # Beside the main line only where nothing else is free: it will want its processor back.
-        for worker in sorted(self.workers.values(), key=lambda w: (w.id in main, w.id)):
-            if worker.id not in held and self._heard_of(worker) and self._fits(worker, task):
+        for worker in sorted(self._heard_of(), key=lambda w: (w.id in main, w.id)):
+            if worker.id in held or worker.id == kept_free:
+                continue
+            if fits(worker, task, self.tasks.values(), self.config.strict):
                 break
         else:
             return
@@ -368,20 +376,14 @@ class _Fold:
         )
         self.commands.append(ev.Dispatch(task.id, number, worker.id, task.memory, task.storage))
 
-    def _heard_of(self, worker: Worker) -> bool:
-        limit = self.config.silence_seconds
-        return not limit or self.now - worker.seen < limit
+    def _offered(self, task: Task) -> bool:
+        """Whether a task is to be given to a worker."""
+        spent = task.spent.get(INFRASTRUCTURE, 0)
+        return task.state == READY or (task.state == SUSPECT and spent < self.config.infrastructure)
 
-    def _fits(self, worker: Worker, task: Task) -> bool:
-        """Whether the task may start there: alone it always may, for a prediction can be wrong; a device cannot be shared."""
-        if not suits(worker, task, self.config.strict):
-            return False
-        cpu, memory, gpu = left(worker, self.tasks.values())
-        if task.gpu > gpu:
-            return False
-        if not any(a.worker == worker.id and not a.waiting for t in self.tasks.values() for a in t.attempts):
-            return True
-        return task.cpu <= cpu and (not worker.memory or task.memory <= memory)
+    def _heard_of(self) -> list[Worker]:
+        limit = self.config.silence_seconds
+        return [w for w in self.workers.values() if not limit or self.now - w.seen < limit]
 
     def _next_wake(self) -> float:
         """Return when time alone will change something; 0 = never."""

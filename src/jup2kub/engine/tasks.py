@@ -5,6 +5,7 @@ Python >= 3.9 and the standard library only: the run server in a pod carries it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -183,6 +184,32 @@ def suits(worker: Worker, task: Task, strict: bool = False) -> bool:
     """Return whether `worker` is of the class that `task` wants, busy or not; `strict`: its memory counts too."""
     roomy = not strict or not worker.memory or task.memory <= worker.memory
     return roomy and (not task.image or task.image == worker.image) and task.gpu <= worker.gpu
+
+
+def fits(worker: Worker, task: Task, tasks: Iterable[Task], strict: bool) -> bool:
+    """Return whether the task may start there beside the live attempts of `tasks`.
+
+    Alone it always may, for a prediction can be wrong; a device cannot be shared. The main line begins alone: it makes the
+    project's folder there what it was at the beginning, and nobody else may be at work in it.
+    """
+    tasks = tuple(tasks)
+    cpu, memory, gpu = left(worker, tasks)
+    if not suits(worker, task, strict) or task.gpu > gpu:
+        return False
+    here = [a for t in tasks for a in t.attempts if a.worker == worker.id]
+    if task.id == MAIN:
+        return not here
+    if all(a.waiting for a in here):
+        return True
+    return task.cpu <= cpu and (not worker.memory or task.memory <= memory)
+
+
+def emptiest(tasks: Mapping[str, Task], workers: Iterable[Worker], strict: bool) -> str:
+    """Return the worker that will soonest be free for one more attempt of the main line; empty = there is none."""
+    busy = Counter(a.worker for t in tasks.values() for a in t.attempts)
+    held = {a.worker for a in tasks[MAIN].attempts}
+    suited = [w.id for w in workers if w.id not in held and suits(w, tasks[MAIN], strict)]
+    return min(suited, key=lambda w: (busy[w], w), default="")
 
 
 def left(worker: Worker, tasks: Iterable[Task]) -> tuple[float, int, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from notebooks_as_text import Analyse, build
 
-from jup2kub.analyse import analyse, hazards, paths
+from jup2kub.analyse import analyse, hazards
 from jup2kub.analyse.annotations import ENTRY_KEYS, load
 from jup2kub.errors import UsageError
 
@@ -43,27 +43,6 @@ def test_wrong_tables_are_refused(text: str, code: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError) as caught:
         load([str(own)])
     assert caught.value.code == code
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("a.csv", "a.csv", True),
-        ("a.csv", "./a.csv", True),
-        ("a.csv", "b.csv", False),
-        ("*", "b.csv", True),
-        ("out/*.csv", "out/3.csv", True),
-        ("out/*.csv", "in/3.csv", False),
-        ("out/*.csv", "out/*.png", False),
-        ("out", "out/3.csv", True),
-        ("/data/a.csv", "a.csv", True),
-        ("/data/a.csv", "b.csv", False),
-        ("arr", "arr.npy", True),
-    ],
-)
-def test_paths_that_may_be_one_file(one: str, other: str, same: bool) -> None:
-    assert paths.overlap(one, other) is same
-    assert paths.overlap(other, one) is same
 
 
 def test_every_rule_has_a_sentence_a_reason_and_a_way_out() -> None:

@@ -173,12 +173,12 @@ def test_silence_makes_suspect_and_offers_again_and_the_first_commit_wins(run: R
         run(ev.Heartbeat("w3"))
     run(ev.Tick())
     assert [(c.task, c.attempt, c.worker) for c in run.of(ev.Dispatch)[-2:]] == [
-        ("main", 2, "w2"),
-        ("a", 2, "w3"),
+        ("main", 2, "w3"),
+        ("a", 2, "w2"),
     ]
     run(ev.Committed("a", "first"))
     assert run["a"] == t.COMMITTED
-    assert {(c.attempt, c.worker) for c in run.of(ev.Abandon) if c.task == "a"} == {(1, "w1"), (2, "w3")}
+    assert {(c.attempt, c.worker) for c in run.of(ev.Abandon) if c.task == "a"} == {(1, "w1"), (2, "w2")}
 
 
 def test_a_silent_attempt_that_speaks_again_is_not_suspect() -> None:

@@ -97,11 +97,33 @@ def test_what_lay_there_before_is_neither_taken_away_nor_taken_along(
     assert (made.folder / "mine.txt").exists()
 
 
-def test_beside_another_task_nothing_is_taken_away(tmp_path: Path, store: MemoryStore) -> None:
+def image(store: MemoryStore, text: str) -> dict[str, object]:
+    data = text.encode()
+    return {"sha256": store.put_blob(data), "bytes": len(data), "mode": 0o644}
+
+
+def test_beside_another_task_only_what_the_cell_may_touch_is_brought(
+    tmp_path: Path, store: MemoryStore
+) -> None:
     made = project(tmp_path, store)
-    (made.folder / "left.txt").write_text("of the other")
-    made.bring({}, alone=False)
-    assert (made.folder / "left.txt").exists()
+    for name in ("left.txt", "newer.txt", "own.txt", "gone.txt"):
+        (made.folder / name).write_text("of the other")
+    over = {"newer.txt": image(store, "older"), "own.txt": image(store, "mine"), "gone.txt": None}
+    made.bring(over, touches=lambda name: name in ("own.txt", "gone.txt"))
+    found = {p.name: p.read_text() for p in made.folder.glob("*.txt")}
+    assert (found["left.txt"], found["newer.txt"], found["own.txt"]) == ("of the other",) * 2 + ("mine",)
+    assert "gone.txt" not in found
+
+
+def test_what_was_brought_meanwhile_was_not_changed_by_a_cell(tmp_path: Path, store: MemoryStore) -> None:
+    made = project(tmp_path, store)
+    (made.folder / "old.txt").write_text("old")
+    before = made.marks()
+    made.bring({"a.txt": image(store, "A"), "old.txt": None}, touches=lambda name: True)
+    (made.folder / "own.txt").write_text("by the cell")
+    assert made.changed(before) == {"own.txt"}
+    (made.folder / "a.txt").write_text("by the cell")
+    assert made.changed(before) == {"own.txt", "a.txt"}
 
 
 def test_folders_that_a_cell_made_are_told_from_files() -> None:

@@ -12,7 +12,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ class Agent:
         self.bench: Bench | None = None
         """What its tasks share; None = it has not joined."""
         self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._ending: set[tuple[str, int]] = set()
+        """Attempts that were told to stop: until they have, they may put files back."""
         self._lent: dict[str, int] = {}
         self._main: Main | None = None
         self._outbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
@@ -153,7 +155,7 @@ class Agent:
         workspace = Workspace(folder, self.store, job.files, job.folders, self.foreign)
         self.foreign = workspace.foreign
         launch = find(job.kernel, cwd=str(folder), env={**self._environ, **job.environ})
-        desk = Desk(self._ask, self._say, self._lend)
+        desk = Desk(self._ask, self._say, self._lend, self._end)
         name = str(self.capacity.about.get("pod") or self.capacity.worker)
         kernels = self.kernels
         if kernels is None or kernels.launch != launch:
@@ -226,11 +228,37 @@ class Agent:
         name = (str(letter["task"]), int(letter["attempt"]))
         if letter["do"] == "start" and name not in self._running:
             self._running[name] = asyncio.ensure_future(self._attempt(name, letter))
-        elif letter["do"] == "abandon" and name in self._running and name not in self._over:
+            self._running[name].add_done_callback(lambda _: self._ended(name))
+        elif letter["do"] == "abandon":
+            self._abandon(name)
+
+    def _abandon(self, name: tuple[str, int]) -> None:
+        if name in self._running and name not in self._over:
+            self._ending.add(name)
             self._running[name].cancel()
+
+    def _ended(self, name: tuple[str, int]) -> None:
+        """An attempt is over, however it ended, and be it before it began."""
+        self._running.pop(name, None)
+        self._lent.pop(name[0], None)
+        self._over.discard(name)
+        self._ending.discard(name)
+
+    async def _end(self, tasks: Collection[str]) -> None:
+        """Stop the attempts of these tasks, and wait until they touch nothing any more."""
+        mine = [name for name in self._running if name[0] in tasks]
+        for name in mine:
+            self._abandon(name)
+        await self._wait_for(mine)
+
+    async def _wait_for(self, names: Iterable[tuple[str, int]]) -> None:
+        under_way = [self._running[name] for name in names if name in self._running]
+        if under_way:
+            await asyncio.wait(under_way)
 
     async def _attempt(self, name: tuple[str, int], letter: Mapping[str, Any]) -> None:
         task, number = name
+        await self._wait_for(self._ending - {name})
         self._say({"event": "started", "task": task, "attempt": number})
         assert self.bench is not None
         try:
@@ -238,7 +266,7 @@ class Agent:
                 self._main = Main(self.bench, letter, lambda told: self._told(task, number, told))
                 outcome = await self._main.run()
             else:
-                beside = len(self._running) > 1
+                beside = any(n != name and not t.done() for n, t in self._running.items())
                 outcome = await step(
                     self.bench,
                     {**letter, "beside": beside},
@@ -255,9 +283,6 @@ class Agent:
         finally:
             if task == MAIN:
                 self._main = None
-            self._lent.pop(task, None)
-            self._running.pop(name, None)
-            self._over.discard(name)
         self._say({"event": "ended", "task": task, "attempt": number, "outcome": outcome})
 
     # -- to the server -------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,8 +46,11 @@ class Desk:
         ask: Callable[[str, Mapping[str, Any]], Any],
         say: Callable[[Mapping[str, Any]], None],
         lend: Callable[[str, int], int],
+        end: Callable[[Collection[str]], Awaitable[None]],
     ) -> None:
         self.ask, self.say, self.lend = ask, say, lend
+        self.end = end
+        """Ends the attempts of these tasks that run in this agent: on return they touch nothing any more."""
 
 
 class RemoteHands:
@@ -65,6 +68,7 @@ class RemoteHands:
         self.session, self.desk, self.workspace = session, desk, workspace
         self.attempt, self.about, self._turns = attempt, about, turns
         self.out: dict[str, Out] = {}
+        self._waiting = False
 
     def may_send(self, cell: CellPlan) -> bool:
         """See `Hands`."""
@@ -77,6 +81,7 @@ class RemoteHands:
 
     def waits(self, waiting: bool) -> None:
         """See `Hands`."""
+        self._waiting = waiting
         self.desk.say({"event": "waits", "attempt": self.attempt, "waiting": waiting})
 
     def cores(self, wanted: int) -> int:
@@ -124,6 +129,7 @@ class RemoteHands:
         for out in self.out.values():
             if not out.done.done():
                 self.desk.ask("send", out.letter)
+        self.waits(self._waiting)
 
     def settled(self, letter: Mapping[str, Any]) -> None:
         """A task has reached its last state."""
@@ -156,6 +162,7 @@ class RemoteHands:
         for name in made_folders(record):
             (session.terms.project / name).mkdir(parents=True, exist_ok=True)
         put_back(session.terms.project, record["files"], session.store, session.undo.begin(index))
+        self.workspace.know(record["files"], record["files"])
         facts = from_json(Facts, record["facts"])
         session.records[index], session.facts[index] = record, facts
         session.keys.executed(
@@ -163,11 +170,12 @@ class RemoteHands:
         )
         return Done(from_json(CellOutcome, record["outcome"]), record, beyond(out.cell, facts))
 
-    async def stop(self) -> None:
-        """Abandon every step."""
+    async def stop(self, handed_on: bool = False) -> None:
+        """See `Hired`. What runs beside the main line, in the same folder, has ended on return."""
         tasks = [name for name, out in self.out.items() if not out.done.done()]
-        if tasks:
+        if tasks and not handed_on:
             self.desk.ask("withdraw", {"tasks": tasks, "turn": self._turns()})
+            await self.desk.end(tasks)
         for name in tasks:
             self.out[name].done.cancel()
 

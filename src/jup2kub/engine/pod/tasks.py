@@ -24,11 +24,15 @@ from jup2kub.engine.pod.workspace import Workspace, made_folders
 from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Interrupted, Jup2KubError
 from jup2kub.kit.canon import canonical, to_json
+from jup2kub.kit.paths import overlap
 from jup2kub.model.job import Job
+from jup2kub.model.plan import CellPlan, Plan
 from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot
 from jup2kub.store.remote import RemoteStore
 
+FILE = "@file:"
+"""How edges call files."""
 TURNS = 1 << 20
 """Sendings that one life of a main line may make."""
 
@@ -91,8 +95,8 @@ async def step(
         )
         files.update(record["files"])
         folders += made_folders(record)
-    bench.workspace.bring(files, folders, alone=not letter.get("beside"))
     cell = session.cells[index]
+    bench.workspace.bring(files, folders, touches(bench.job.plan, cell) if letter.get("beside") else None)
     before = bench.workspace.marks()
 
     origin = Origin()
@@ -114,7 +118,7 @@ async def step(
         return bool(kept)
 
     tell(Told("start", index, "step", seconds=cell.seconds or None))
-    session.see = lambda: changed(before, bench.workspace.marks())
+    session.see = lambda: bench.workspace.changed(before)
     cores = lambda wanted: bench.desk.lend(letter["task"], wanted)  # noqa: E731
     attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores)
     outcome = await attempt.run()
@@ -125,9 +129,14 @@ async def step(
     return ended(outcome, index, bool(letter["early"]), session.generations[index])
 
 
-def changed(before: Mapping[str, Any], after: Mapping[str, Any]) -> set[str]:
-    """Return the files that are not as they were."""
-    return {name for name in {*before, *after} if before.get(name) != after.get(name)}
+def touches(plan: Plan, cell: CellPlan) -> Callable[[str], bool]:
+    """Return whether the cell may read or write a file, by its text or by what was seen of it before."""
+    seen = {
+        e.name[len(FILE) :] for e in plan.cell_edges if e.target == cell.index and e.name.startswith(FILE)
+    }
+    paths = {*cell.file_reads, *cell.file_writes, *seen}
+    moved = any("@cwd" in c.writes for c in plan.cells)
+    return lambda name: any(overlap(path, name, moved) for path in paths)
 
 
 class Main:

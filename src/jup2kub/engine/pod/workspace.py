@@ -9,7 +9,7 @@ import contextlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,27 +33,38 @@ class Workspace:
         foreign: frozenset[str] | None = None,
     ) -> None:
         self.folder, self._store, self._base, self._folders = folder, store, base, tuple(folders)
-        self._placed: dict[str, tuple[Mark, str]] = {}
-        """Files whose content is known: their mark, and the digest."""
+        self._placed: dict[str, tuple[Mark | None, str]] = {}
+        """Files whose content is known: their mark, and the digest; no mark = it is gone, and is to be."""
         self._images: dict[str, tuple[Mark, FileImage]] = {}
         folder.mkdir(parents=True, exist_ok=True)
         self.foreign: frozenset[str] = frozenset()
         """Files that lay there before the first workspace of this process: they are nobody's, and are left alone."""
         self.foreign = frozenset(self.marks()) if foreign is None else foreign
 
-    def bring(self, over: Mapping[str, FileImage], folders: Iterable[str] = (), alone: bool = True) -> None:
-        """Make the folder what the project is with files and folders put upon it; not `alone`: leave others as they are."""
-        wanted = {**self._base, **over}
+    def bring(
+        self,
+        over: Mapping[str, FileImage],
+        folders: Iterable[str] = (),
+        touches: Callable[[str], bool] | None = None,
+    ) -> None:
+        """Make the folder what the project is with files and folders put upon it.
+
+        `touches`: others are at work in it, and only files of which this is true are brought: those that the cell may
+        touch, from which the plan keeps the others. What else lies there may be newer. None = nobody else is there.
+        """
+        wanted = {n: image for n, image in {**self._base, **over}.items() if touches is None or touches(n)}
         for name in (*self._folders, *folders):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         found = self.marks()
-        for name in found if alone else ():
-            if wanted.get(name) is None:
+        for name in found:
+            if wanted.get(name) is None and (touches is None or touches(name)):
                 (self.folder / name).unlink()
+                self.know([name], {})
         for name, image in wanted.items():
             if image is None:
                 with contextlib.suppress(FileNotFoundError):
                     (self.folder / name).unlink()
+                self.know([name], {})
             elif self._placed.get(name) != (found.get(name), image["sha256"]):
                 self._place(name, image)
 
@@ -69,14 +80,23 @@ class Workspace:
         os.replace(copy, path)
         self.know([name], {name: image})
 
+    def changed(self, before: Mapping[str, Mark]) -> set[str]:
+        """Return the files that are not as they were at these marks, and were not brought since."""
+        after = self.marks()
+        brought = {name for name, (mark, _) in self._placed.items() if after.get(name) == mark}
+        return {n for n in {*before, *after} if before.get(n) != after.get(n)} - brought
+
     def know(self, names: Iterable[str], images: Mapping[str, FileImage]) -> None:
         """Take it that these files are what their images say."""
         for name in names:
             image = images.get(name)
-            with contextlib.suppress(OSError):
+            try:
                 stat = (self.folder / name).stat()
-                if image is not None:
-                    self._placed[name] = ((stat.st_size, stat.st_mtime_ns), image["sha256"])
+            except OSError:
+                self._placed[name] = (None, "")
+                continue
+            if image is not None:
+                self._placed[name] = ((stat.st_size, stat.st_mtime_ns), image["sha256"])
 
     def marks(self) -> dict[str, Mark]:
         """Return size and time of every file, by path relative to the folder; volumes mounted below it are left out."""
