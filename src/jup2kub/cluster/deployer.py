@@ -10,6 +10,7 @@ import contextlib
 import importlib
 import logging
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 from jup2kub.cluster import (
@@ -47,6 +48,8 @@ OURS = (
     "PersistentVolumeClaim",
 )
 """Kinds that a run may have made, in the order they are removed: what makes others goes first, data last."""
+AT_ONCE = 8
+"""Objects that the cluster is asked about at the same time."""
 CLEARING = 90.0
 """Seconds that removing a run's objects may take."""
 GRACE = 5
@@ -84,17 +87,21 @@ class DynamicPodDeployer:
 
     def check(self, objects: Iterable[Obj]) -> Tuple[Tuple[Obj, ClusterProblem], ...]:
         """Return the objects that the cluster would refuse, by server dry run, with its reasons."""
-        refused = []
-        for obj in objects:
-            try:
-                self.cluster.create(obj, dry_run=True)
-            except Exists:
-                continue
-            except ClusterProblem as problem:
-                if isinstance(problem, Unreachable):
-                    raise
-                refused.append((obj, problem))
-        return tuple(refused)
+        wanted = list(objects)
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = list(pool.map(self._refused, wanted))
+        return tuple((obj, why) for obj, why in zip(wanted, found) if why is not None)
+
+    def _refused(self, obj: Obj) -> Optional[ClusterProblem]:
+        try:
+            self.cluster.create(obj, dry_run=True)
+        except Exists:
+            return None
+        except ClusterProblem as problem:
+            if isinstance(problem, Unreachable):
+                raise
+            return problem
+        return None
 
     def deploy(self, objects: Sequence[Obj]) -> Tuple[Obj, ...]:
         """Make the objects in their order; return them as the cluster has them.

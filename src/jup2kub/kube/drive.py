@@ -7,16 +7,15 @@ import secrets
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from jup2kub import away, bundle
-from jup2kub.agent.files import FileImage, post_images
 from jup2kub.agent.session import Told
-from jup2kub.away import Away, credentials, job_of, project_files
-from jup2kub.cluster import Cluster, Missing
+from jup2kub.away import Away, job_of
+from jup2kub.cluster import Cluster, ClusterProblem, Missing
 from jup2kub.cluster.capacity import JobCapacity
 from jup2kub.cluster.deployer import DynamicPodDeployer
 from jup2kub.compose import Compiled, Execution, Proof, Settings, compile_notebook, imported, read_notebook
@@ -25,20 +24,18 @@ from jup2kub.errors import Jup2KubError, UsageError
 from jup2kub.kube import preflight, runs
 from jup2kub.kube.line import line
 from jup2kub.kube.runs import Remembered
+from jup2kub.kube.sending import send_files
 from jup2kub.kube.wishes import Wishes, run_name, spec_of, with_data
 from jup2kub.manifests import render, storage
-from jup2kub.manifests.objects import NOTEBOOK
+from jup2kub.manifests.objects import NOTEBOOK, claim_name
 from jup2kub.manifests.spec import SERVER, RunSpec
 from jup2kub.model.notebook import Notebook
 from jup2kub.store import Store
-from jup2kub.store.remote import RemoteStore
 
 START = 300.0
 """Seconds that a run server may take to be ready: its image is pulled, its volume made."""
 PATIENCE = 900.0
 """Seconds that the run server, or the API server, may be away while it is followed."""
-TOLD = 10 << 20
-"""Bytes of a project from which on it is told that they are sent."""
 Tell = Callable[[Told], None]
 Finished = Callable[[away.Sent, Execution | Jup2KubError, float], None]
 """Is given a parameter set, what came of it, and its seconds."""
@@ -59,7 +56,7 @@ def note(tell: Tell) -> Callable[[str], None]:
 
 
 def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Cluster, tell: Tell) -> RunSpec:
-    """Check everything that can be known beforehand, and return the run's spec. Raises Jup2KubError."""
+    """Check everything that can be known before anything is made, and return the run's spec. Raises Jup2KubError."""
     program = bundle.build()
     spec = spec_of(wishes, run_name(time.time()), settings.notebook, cluster.namespace, program)
     spec = with_data(spec, compiled.notebook)
@@ -93,11 +90,6 @@ def prepare(wishes: Wishes, settings: Settings, compiled: Compiled, cluster: Clu
             ) from error
     objects = [o for o in render.run_objects(spec, "x", program) if o["kind"] not in left]
     preflight.check_admission(cluster, spec, objects, note(tell))
-    seen = preflight.probe(cluster, spec, modules_of(compiled), note(tell))
-    if seen.missing:
-        tell(
-            Told("note", text=f"the image lacks modules that the notebook imports: {', '.join(seen.missing)}")
-        )
     return replace(spec, network_policy="NetworkPolicy" not in left)
 
 
@@ -120,11 +112,21 @@ def modules_of(compiled: Compiled) -> set[str]:
     return names - {name.partition(".")[0] for name in compiled.modules}
 
 
-def deploy(spec: RunSpec, cluster: Cluster, tell: Tell, folder: Path) -> Running:
-    """Make the run's objects, and wait until its server answers."""
+def deploy(spec: RunSpec, cluster: Cluster, modules: Iterable[str], tell: Tell, folder: Path) -> Running:
+    """Make the run's objects, and wait until its server answers; meanwhile a probe pod looks into the image.
+
+    `modules`: that the notebook imports. Raises EnvironmentProblem (J2K717, J2K718, J2K724); what the probe has seen
+    comes first, for it says why.
+    """
     deployer = DynamicPodDeployer(cluster, note(tell))
-    objects = render.run_objects(spec, secrets.token_urlsafe(24), bundle.build())
-    deployer.deploy(objects)
+    with preflight.probe(cluster, spec, modules, note(tell)) as look:
+        deployer.deploy(render.run_objects(spec, secrets.token_urlsafe(24), bundle.build()))
+        seen = look()
+    if seen.missing:
+        note(tell)(f"the image lacks modules that the notebook imports: {', '.join(seen.missing)}")
+    # The first agent starts beside the server. Where it cannot be had now, whoever looks after pods goes on trying.
+    with contextlib.suppress(ClusterProblem):
+        JobCapacity(cluster, spec, lambda: secrets.token_hex(4)).start(spec.pod_class())
     return reach(spec, cluster, tell, folder)
 
 
@@ -154,28 +156,29 @@ def hired(running: Running) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def removed_on_failure(cluster: Cluster, run: str) -> Iterator[None]:
-    """Leave nothing of a run that could not be started, whatever stopped it."""
+def removed_on_failure(cluster: Cluster, run: str, claims: bool = False) -> Iterator[None]:
+    """Leave nothing of a run that could not be started, whatever stopped it; with `claims` no claim of the notebook either."""
     try:
         yield
     except BaseException:
         with contextlib.suppress(Jup2KubError):
-            clear(cluster, run)
+            clear(cluster, run, claims)
         raise
 
 
-def send_files(project: Path, store: RemoteStore, tell: Tell) -> dict[str, FileImage]:
-    """Send the project's files to the run server; return what they are, by name."""
-    names = project_files(project)
-    stay = credentials(project)
-    if stay:
-        note(tell)(
-            f"these stay here, they look like credentials: {', '.join(stay[:5])}{', …' if stay[5:] else ''}"
-        )
-    size = sum((project / name).stat().st_size for name in names)
-    if size > TOLD:
-        note(tell)(f"sending {len(names)} files, {size / 1e6:.0f} MB")
-    return post_images(project, names, store)
+@contextlib.contextmanager
+def deployed(
+    spec: RunSpec, cluster: Cluster, modules: Iterable[str], tell: Tell, folder: Path
+) -> Iterator[Running]:
+    """Give the run whose objects are made now; if it cannot be started, nothing of it is left.
+
+    A claim that was there before stays, and one to which files were sent: the next run of the notebook goes on from them.
+    """
+    new = not has_claim(cluster, spec)
+    with removed_on_failure(cluster, spec.run, claims=new):
+        running = deploy(spec, cluster, modules, tell, folder)
+    with removed_on_failure(cluster, spec.run):
+        yield running
 
 
 def execute(
@@ -202,9 +205,8 @@ def execute(
     compiled = compile_notebook(notebook, settings, store)
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, tell)
-        with removed_on_failure(cluster, spec.run):
-            running = deploy(spec, cluster, tell, Path(folder))
-            files = send_files(settings.notebook.resolve().parent, running.away.store, tell)
+        with deployed(spec, cluster, modules_of(compiled), tell, Path(folder)) as running:
+            files = send_files(settings.notebook.resolve().parent, running.away.store, note(tell))
             run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
         started(spec)
         with hired(running):
@@ -254,9 +256,8 @@ def sweep(
 
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, said)
-        with removed_on_failure(cluster, spec.run):
-            running = deploy(spec, cluster, said, Path(folder))
-            files = send_files(settings.notebook.resolve().parent, running.away.store, said)
+        with deployed(spec, cluster, modules_of(compiled), said, Path(folder)) as running:
+            files = send_files(settings.notebook.resolve().parent, running.away.store, note(said))
             sent = away.send_all(settings, sets, running.away, spec.run, store, files)
         started(spec)
         with hired(running):
@@ -331,6 +332,15 @@ def undo_folder(store: Store, run: str) -> Path:
     folder = store.undo_folder(f"kube-{run}")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def has_claim(cluster: Cluster, spec: RunSpec) -> bool:
+    """Return whether the claim that the run's store would get is there already."""
+    try:
+        cluster.get("PersistentVolumeClaim", claim_name(spec))
+    except Missing:
+        return False
+    return True
 
 
 def clear(cluster: Cluster, run: str, claims: bool = False) -> tuple[str, ...]:

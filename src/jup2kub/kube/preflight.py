@@ -6,7 +6,8 @@ import contextlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,6 +65,8 @@ wanted = json.loads(sys.argv[1])
 print(json.dumps({"python": list(sys.version_info[:3]), "machine": platform.machine(),
                   "missing": [n for n in wanted if not there(n)], "ipykernel": there("ipykernel")}))
 """
+AT_ONCE = 8
+"""Questions put to the API server at the same time: far away, each takes a tenth of a second."""
 IMAGE_SECONDS = 600.0
 """How long an image may be pulled."""
 ACCOUNT_SECONDS = 90.0
@@ -114,18 +117,19 @@ def settle_rights(
     cluster: Cluster, spec: RunSpec, tell: Callable[[str], None]
 ) -> tuple[RunSpec, frozenset[str]]:
     """Return the spec as the user's rights allow it, and the kinds to leave out. Raises EnvironmentProblem (J2K722)."""
-    lacking = [right for right in NEEDED if not cluster.may(right)]
+    asked = (*NEEDED, *TO_GIVE, *TO_HIRE, *NICE.values())
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        may = dict(zip(asked, pool.map(cluster.may, asked), strict=True))
+    lacking = [right for right in NEEDED if not may[right]]
     _refuse(lacking, cluster, "ask for ClusterRole `edit` in this namespace")
-    if not spec.account and not all(cluster.may(right) for right in TO_GIVE):
-        _refuse(
-            [r for r in TO_HIRE if not cluster.may(r)], cluster, "or name one that may with --service-account"
-        )
+    if not spec.account and not all(may[right] for right in TO_GIVE):
+        _refuse([r for r in TO_HIRE if not may[r]], cluster, "or name one that may with --service-account")
         tell(
             "you may make no Roles here: this command makes the pods, so the run waits for new ones when it ends "
             "(--service-account NAME lets the run server make them)"
         )
         spec = without_roles(spec)
-    left = frozenset(kind for kind, right in NICE.items() if not cluster.may(right))
+    left = frozenset(kind for kind, right in NICE.items() if not may[right])
     if left:
         tell(f"without {' and '.join(sorted(left))}: you may not make them here")
     return spec, left
@@ -192,17 +196,27 @@ def way_out(problem: ClusterProblem) -> str:
     return "the message is the cluster's own"
 
 
-def probe(cluster: Cluster, spec: RunSpec, modules: Iterable[str], tell: Callable[[str], None]) -> Seen:
-    """Look into the image with a pod, which is removed again. Raises EnvironmentProblem (J2K718, J2K724)."""
+@contextlib.contextmanager
+def probe(
+    cluster: Cluster, spec: RunSpec, modules: Iterable[str], tell: Callable[[str], None]
+) -> Iterator[Callable[[], Seen]]:
+    """Look into the image with a pod, which is removed again; give what waits for what it has seen.
+
+    Other things may be made meanwhile. What is given raises EnvironmentProblem (J2K718, J2K724).
+    """
     name = f"{base_name(spec.run)}-probe"
     bare = replace(spec, bundle="", volumes=(), secrets=())
     pod = workloads.probe_pod(bare, name, (spec.python, "-c", LOOK, json.dumps(sorted(modules))))
     made = cluster.create(pod)
-    try:
+
+    def look() -> Seen:
         over = DynamicPodDeployer(cluster, tell).wait(spec.run, PROBE, IMAGE_SECONDS, ended=True)
         words = b"\n".join(_log(cluster, name)).decode(errors="replace").strip()
         state = (over["status"].get("containerStatuses") or [{}])[0].get("state", {}).get("terminated", {})
         return seen(words, int(state.get("exitCode", 1)), spec)
+
+    try:
+        yield look
     finally:
         with contextlib.suppress(Missing, Conflict):
             cluster.delete("Pod", name, uid=made["metadata"]["uid"], grace=0)

@@ -41,6 +41,8 @@ class RemoteStore:
         self._sealed: dict[str, str] = {}
         for name in ("blobs", "staging", "work", "undo"):
             (self._folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.moved: Callable[[int, int], None] = lambda sent, there: None
+        """Told of each blob's pieces: bytes sent now, and bytes that the server had already."""
         self.main_epoch_held = 0
         """The epoch of the main line that this process runs; commits of a main line that was replaced are refused."""
 
@@ -83,6 +85,7 @@ class RemoteStore:
 
     def _upload(self, path: Path, sha256: str, size: int) -> None:
         have = self.link.ask(f"/v1/blobs/{sha256}", {"size": size})["have"]
+        self.moved(0, max(0, have))
         with open(path, "rb") as file:
             while have < size or have < 0:
                 file.seek(max(0, have))
@@ -92,6 +95,7 @@ class RemoteStore:
                 before, have = have, int(answer.headers["x-j2k-have"])
                 if have <= before:
                     raise StoreProblem("J2K523", f"the run server did not take blob {sha256[:12]}")
+                self.moved(len(data), 0)
 
     def has_blob(self, sha256: str, size: int) -> bool:
         _known(sha256)

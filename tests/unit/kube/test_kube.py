@@ -17,11 +17,12 @@ from jup2kub.cluster.rest import Request, problem
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
 from jup2kub.kube.advice import right_size
-from jup2kub.kube.drive import clear
+from jup2kub.kube.drive import clear, has_claim
 from jup2kub.kube.image import renamed
 from jup2kub.kube.line import ProxyTransport
 from jup2kub.kube.preflight import NEEDED, TO_GIVE
 from jup2kub.kube.runs import Remembered
+from jup2kub.kube.sending import Meter
 from jup2kub.kube.wishes import Wishes, run_name, size, spec_of, with_data
 from jup2kub.manifests import render
 from jup2kub.manifests.objects import labels
@@ -191,7 +192,8 @@ def test_a_probe_looks_and_is_removed(cluster: MemoryCluster) -> None:
 
     thread = threading.Thread(target=kubelet)
     thread.start()
-    seen = preflight.probe(cluster, spec(), {"torch", "numpy"}, lambda text: None)
+    with preflight.probe(cluster, spec(), {"torch", "numpy"}, lambda text: None) as look:
+        seen = look()
     thread.join()
     assert seen == preflight.Seen((3, 11, 2), ("torch",))
     assert cluster.list("Pod", f"app.kubernetes.io/component={PROBE}").items == ()
@@ -362,3 +364,26 @@ def test_the_size_of_pods_is_judged_by_what_was_used(peak: int | None, words: st
     told = right_size([outcome(peak), outcome(1 << 20, 4)] if peak else [outcome(None)], 2 << 30)
     assert told.endswith(words)
     assert bool(told) == bool(words)
+
+
+def test_files_on_their_way_are_told_in_bytes_now_and_then() -> None:
+    said: list[str] = []
+    now = [0.0]
+    meter = Meter(100_000_000, said.append, lambda: now[0])
+    meter(0, 20_000_000)
+    meter(8_000_000, 0)
+    assert said == []
+    now[0] = 4.0
+    meter(8_000_000, 0)
+    assert said == ["sent 36 of 100 MB (20 MB were there already), about 16 s left"]
+    now[0] = 4.5
+    meter(64_000_000, 0)
+    assert said[1:] == ["sent 100 of 100 MB (20 MB were there already)"]
+
+
+def test_a_claim_is_known_to_be_there(cluster: MemoryCluster) -> None:
+    assert not has_claim(cluster, spec())
+    claims = [o for o in render.run_objects(spec(), "t") if o["kind"] == "PersistentVolumeClaim"]
+    assert len(claims) == 1
+    cluster.create(claims[0])
+    assert has_claim(cluster, spec(run="other"))
