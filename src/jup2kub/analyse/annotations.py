@@ -23,6 +23,7 @@ ENTRY_KEYS = frozenset(
         "view",
         "copies",
         "fresh",
+        "plain",
         "result",
         "reads",
         "writes",

@@ -120,6 +120,8 @@ class Comprehensions(Walk):
             )
         if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Attribute):
             base, name = iterable.func.value, iterable.func.attr
+            if isinstance(base, ast.Name) and self.peek(base.id).library == "numpy":
+                return self._numpy_turns(name, iterable)
             return name in SAME_LENGTH and self._builtin_holder(base) and self.turns(base)
         if isinstance(iterable, ast.Call) and isinstance(iterable.func, ast.Name):
             name = iterable.func.id
@@ -147,6 +149,20 @@ class Comprehensions(Walk):
         if name in ("zeros", "ones", "full", "eye", "identity", "empty"):
             return bool(texts) and texts[0] is not None and int(texts[0]) > 0
         return name in ("array", "asarray") and bool(values) and values[0].full
+
+    def _numpy_turns(self, name: str, node: ast.Call) -> bool:
+        """Whether the array that a call `np.name(…)` in a loop's head makes surely has elements."""
+        if any(isinstance(a, ast.Starred) for a in node.args) or any(k.arg is None for k in node.keywords):
+            return False
+        values = [self._glance(a) for a in node.args]
+        return self.filled(name, values, {k.arg or "": self._glance(k.value) for k in node.keywords})
+
+    def _glance(self, node: ast.expr) -> Value:
+        """Return what is known of an expression without evaluating it."""
+        if isinstance(node, ast.Name):
+            return self.peek(node.id)
+        text = str(node.value) if isinstance(node, ast.Constant) else None
+        return Value(text=text, full=self.turns(node))
 
     def _range_turns(self, node: ast.Call) -> bool:
         texts = [self.peek(a.id).text if isinstance(a, ast.Name) else ast.unparse(a) for a in node.args]

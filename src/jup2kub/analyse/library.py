@@ -280,7 +280,8 @@ class Libraries(Handed):
             full = package == "numpy" and self.filled(name, args.values, args.named)
             depth = result_depth(dotted, args) if kind in TABLES else 0
             return Value(roots, code, None, packages, kind, full=full, depth=depth)
-        return self._by_package(known, dotted, args, roots, packages)
+        made = self._by_package(known, dotted, args, roots, packages)
+        return replace(made, code=frozenset()) if entry.get("plain") else made
 
     def _by_package(
         self, known: Mapping[str, Any], dotted: str, args: Args, roots: Names, packages: Names

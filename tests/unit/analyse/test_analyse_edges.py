@@ -24,6 +24,31 @@ def test_a_cell_that_does_not_parse_is_a_barrier(graph: Analyse) -> None:
     assert ancestors(found)[2] == {0, 1}
 
 
+@pytest.mark.parametrize(
+    ("iterable", "turns"),
+    [
+        ("np.linspace(0, 1, 5)", True),
+        ("np.arange(4)", True),
+        ("enumerate(np.zeros(3))", True),
+        ("np.linspace(0, 1, n)", False),
+        ("np.arange(0)", False),
+        ("np.zeros(*shape)", False),
+    ],
+)
+def test_what_a_loop_over_a_new_array_binds(iterable: str, turns: bool, graph: Analyse) -> None:
+    loop = f"out = []\nfor x in {iterable}:\n    r = [x]\n    out.append(r)"
+    found = graph("import numpy as np\nn = 0; shape = (0,)", "r = [1]", loop, "print(r)")
+    assert (1 in ancestors(found)[3]) is not turns
+
+
+def test_what_an_optimiser_gives_back_holds_no_function(graph: Analyse) -> None:
+    setting = "from scipy.optimize import least_squares, NonlinearConstraint\nk = 1\ndef f(p): return p - k"
+    held = "bound = NonlinearConstraint(f, 0, 1)"
+    found = graph(setting, "fit = least_squares(f, [1.0])", held, "k = 2", "print(fit.x)", "print(bound)")
+    assert ancestors(found)[4] == {0, 1}
+    assert 3 in ancestors(found)[5]
+
+
 def test_a_class_that_holds_itself_is_no_barrier(graph: Analyse) -> None:
     tree = "class Tree:\n    def grow(self):\n        self.__class__ = Big\n        return self.size"
     big = "class Big(Tree):\n    size = 1\nTree.empty = Tree()\nBig.kind = Big"
