@@ -24,11 +24,16 @@ _PACKAGES = ("nbclient", "ipykernel", "ipython", "numpy", "pandas", "matplotlib"
 
 
 def answer(case: Case) -> dict[str, Any]:
-    """Return {"outputs": [outputs of each cell], "files": {path: digest}} of a run by nbclient, masked."""
+    """Return {"outputs": [outputs of each cell], "files": {path: digest}} of a run by nbclient, masked.
+
+    It is kept by the text of the case and the versions of the packages, in the folder that JUP2KUB_REFERENCES names, or
+    in one of this user's for temporary files.
+    """
     versions = [f"{p}={importlib.metadata.version(p)}" for p in _PACKAGES]
     key = json.dumps([to_notebook(case), case.files, sys.version, versions, 2], sort_keys=True)
-    folder = Path(tempfile.gettempdir()) / f"jup2kub-references-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    named = os.environ.get("JUP2KUB_REFERENCES")
+    folder = Path(named) if named else Path(tempfile.gettempdir()) / f"jup2kub-references-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     kept = folder / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
     if not kept.exists():
         draft = kept.with_suffix(f".{os.getpid()}")

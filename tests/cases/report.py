@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from .loader import Case, Pair
+
 
 def table(found: Iterable[Mapping[str, object]]) -> list[str]:
     """Return the lines of the table from what the tests recorded; none if they recorded nothing of the cases."""
@@ -34,6 +36,15 @@ def table(found: Iterable[Mapping[str, object]]) -> list[str]:
             f"{count['surely']} of {count['surely_all']} of those that the text shows"
         )
     return lines
+
+
+def order(case: Case, edges: frozenset[Pair]) -> str:
+    """Return how many of the pairs that must be ordered are so, and how many of the independent ones are not."""
+    return (
+        f"required={len(case.required)} kept={len(case.required & edges)} "
+        f"independent={len(case.independent)} free={len(case.independent - edges)} "
+        f"surely_all={len(case.free)} surely={len(case.free - edges)}"
+    )
 
 
 def _numbers(text: str) -> dict[str, int]:

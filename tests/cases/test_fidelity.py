@@ -13,6 +13,7 @@ import pytest
 
 from .harness import Configuration, cell_edges, configurations, number, run
 from .loader import Case, load_cases, write_case
+from .report import order
 
 Record = Callable[[str, object], None]
 
@@ -59,11 +60,6 @@ def test_plan_orders_what_must_be_and_nothing_that_is_free(
 
 def _check_order(case: Case, edges: frozenset[tuple[int, int]], mode: str, record_property: Record) -> None:
     lost, ordered = case.required - edges, case.free & edges
-    record_property(
-        f"order {mode}",
-        f"required={len(case.required)} kept={len(case.required) - len(lost)} "
-        f"independent={len(case.independent)} free={len(case.independent - edges)} "
-        f"surely_all={len(case.free)} surely={len(case.free - edges)}",
-    )
+    record_property(f"order {mode}", order(case, edges))
     assert not lost, f"{mode}: not ordered although needed: {sorted(lost)}"
     assert not ordered, f"{mode}: ordered although independent: {sorted(ordered)}"
