@@ -165,10 +165,7 @@ def _with_bytecode(found: list[Entry], lock: Lock) -> list[Entry]:
     sources = [
         pyc.Source(e.path, e.content.read_bytes())
         for e in sorted(found, key=lambda e: e.path)
-        if e.path.endswith(".py")
-        and e.content is not None
-        and not isinstance(e.content, bytes)
-        and pyc.is_worth(e.path)
+        if e.path.endswith(".py") and isinstance(e.content, Path) and pyc.is_worth(e.path)
     ]
     done = pyc.compile_all(sources, lock.python.executable)
     return [*found, *(file(pyc.cached_path(path, tag), data) for path, data in done.items())]

@@ -5,6 +5,7 @@ Source: System V ABI, chapters 4 and 5; only 64-bit little-endian files, which a
 
 from __future__ import annotations
 
+import mmap
 import struct
 from dataclasses import dataclass
 
@@ -26,9 +27,9 @@ class Elf:
     """Folders searched first, `$ORIGIN` unexpanded."""
 
 
-def parse(data: bytes) -> Elf | None:
+def parse(data: bytes | mmap.mmap) -> Elf | None:
     """Return what the file asks; None = not such a file, or damaged."""
-    if not data.startswith(MAGIC) or len(data) < 64:
+    if data[: len(MAGIC)] != MAGIC or len(data) < 64:
         return None
     try:
         return _parse(data)
@@ -36,7 +37,7 @@ def parse(data: bytes) -> Elf | None:
         return None
 
 
-def _parse(data: bytes) -> Elf:
+def _parse(data: bytes | mmap.mmap) -> Elf:
     machine = struct.unpack_from("<H", data, 18)[0]
     offset, size, count = struct.unpack_from("<Q", data, 32)[0], *struct.unpack_from("<HH", data, 54)
     segments = []
@@ -59,7 +60,10 @@ def _parse(data: bytes) -> Elf:
     )
 
     def text(index: int) -> str:
-        return data[strings + index : data.index(b"\0", strings + index)].decode()
+        end = data.find(b"\0", strings + index)
+        if end < 0:
+            raise ValueError("a text has no end")
+        return data[strings + index : end].decode()
 
     # DT_RPATH counts only where there is no DT_RUNPATH (ld.so(8)).
     runpath = [text(v) for tag, v in tags if tag == DT_RUNPATH] or [

@@ -96,19 +96,23 @@ def header(entry: Entry) -> tarfile.TarInfo:
         info.type, info.linkname = tarfile.SYMTYPE, entry.target
     elif isinstance(entry.content, Path):
         info.size = entry.content.stat().st_size
-    else:
-        info.size = len(cast(bytes, entry.content))
+    elif isinstance(entry.content, bytes):
+        info.size = len(entry.content)
+    elif entry.content is not None:
+        info.size = entry.content.size
     return info
 
 
 def add(archive: tarfile.TarFile, entry: Entry) -> None:
     """Write one entry. Raises OSError if its file cannot be read, or changed its size meanwhile."""
     info = header(entry)
-    if isinstance(entry.content, Path):
-        with entry.content.open("rb") as file:
-            archive.addfile(info, file)
+    if isinstance(entry.content, bytes):
+        archive.addfile(info, io.BytesIO(entry.content))
+    elif entry.content is None:
+        archive.addfile(info)
     else:
-        archive.addfile(info, io.BytesIO(entry.content) if entry.content is not None else None)
+        with entry.content.open("rb") if isinstance(entry.content, Path) else entry.content.open() as file:
+            archive.addfile(info, file)
 
 
 def write(blobs: Blobs, entries: Iterable[Entry], kind: str, title: str = "") -> Layer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import posixpath
 import re
@@ -211,9 +212,10 @@ def _elf(path: str) -> elf.Elf | None:
         with open(path, "rb") as opened:
             if opened.read(4) != elf.MAGIC[:4]:
                 return None
-            opened.seek(0)
-            return elf.parse(opened.read())
-    except OSError:
+            # A library may be gigabytes; of it the loader's tables are read, and nothing else.
+            with mmap.mmap(opened.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+                return elf.parse(mapped)
+    except (OSError, ValueError):
         return None
 
 

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, Protocol
 
 MOST_LINKS = 40
 """Symbolic links followed before a path counts as a loop, as the kernel does (path_resolution(7))."""
+
+
+class Stored(Protocol):
+    """A file's content that stays where it is until the layer is written: it may be larger than the memory."""
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+
+    def open(self) -> AbstractContextManager[IO[bytes]]:
+        """Open it for reading, once from its begin to its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +30,8 @@ class Entry:
 
     path: str
     """In the image, from its root, without a leading slash."""
-    content: bytes | Path | None = None
-    """Of a regular file: its bytes, or the file on this machine that has them; None = a folder or link."""
+    content: bytes | Path | Stored | None = None
+    """Of a regular file: its bytes, or the file on this machine or the archive that has them; None = a folder or link."""
     mode: int = 0o644
     target: str = ""
     """Of a symbolic link; empty = not a link."""
@@ -39,7 +52,7 @@ def link(path: str, target: str) -> Entry:
     return Entry(clean(path), None, 0o777, target)
 
 
-def file(path: str, content: bytes | Path, *, executable: bool = False) -> Entry:
+def file(path: str, content: bytes | Path | Stored, *, executable: bool = False) -> Entry:
     """Return a regular file with one of the two modes there are: umasks and archives differ in all others."""
     return Entry(clean(path), content, 0o755 if executable else 0o644)
 

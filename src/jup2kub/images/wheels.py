@@ -14,8 +14,10 @@ import posixpath
 import re
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 from jup2kub.errors import EnvironmentProblem
 from jup2kub.images import pyc
@@ -31,6 +33,10 @@ if __name__ == "__main__":
 REFERENCE = re.compile(r"^\s*([\w.]+)\s*:\s*([\w.]+)\s*(\[.*\])?\s*$")
 NEVER = re.compile(r"(^|/)(\.\.|)(/|$)")
 """Names that lead out of the folder, or are absolute."""
+
+
+LARGE = 256 << 10
+"""Bytes from which a file stays in its wheel until the layer is written."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +84,48 @@ def check(path: Path, sha256: str) -> None:
         raise damaged(path, f"is not what was locked: sha256 {digest.hexdigest()}, not {sha256}")
 
 
+class _Hashing:
+    """A file being read that knows the digest of what was read."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def read(self, size: int = -1) -> bytes:
+        data = self._file.read(size)
+        self._hash.update(data)
+        return data
+
+    @property
+    def told(self) -> str:
+        return as_recorded(self._hash.digest())
+
+
+@dataclass(frozen=True)
+class Member:
+    """A large file of a wheel; `open` compares it with what RECORD says. It raises EnvironmentProblem (J2K611)."""
+
+    wheel: Path
+    name: str
+    size: int
+    told: str
+    """Digest, as RECORD writes it."""
+
+    @contextmanager
+    def open(self) -> Iterator[IO[bytes]]:
+        """Open it for reading, once from its begin to its end."""
+        with zipfile.ZipFile(self.wheel) as archive, archive.open(self.name) as opened:
+            hashing = _Hashing(opened)
+            yield cast(IO[bytes], hashing)
+        if hashing.told != self.told:
+            raise damaged(self.wheel, f"{self.name} is not what its RECORD says")
+
+
+def as_recorded(digest: bytes) -> str:
+    """Return a sha256 digest as RECORD writes it (PEP 376, PEP 427)."""
+    return "sha256=" + base64.urlsafe_b64encode(digest).decode().rstrip("=")
+
+
 def entries(path: Path, home: Home) -> list[Entry]:
     """Return what installing the wheel at `path` puts into an image, without bytecode.
 
@@ -102,6 +150,8 @@ class _Install:
         self._info = infos[0]
         self._data = self._info.removesuffix(".dist-info") + ".data"
         self._name = self._info.split("-")[0]
+        rows = csv.reader(archive.read(f"{self._info}/RECORD").decode().splitlines())
+        self._told = {row[0]: row[1] for row in rows if len(row) > 1 and row[1].startswith("sha256=")}
 
     def entries(self) -> list[Entry]:
         """Return files of the wheel, its scripts, and the record of all of them."""
@@ -116,9 +166,12 @@ class _Install:
         name = member.filename
         if NEVER.search(name) or "\\" in name:
             raise damaged(self._path, f"names a file outside of its folder: {name!r}")
-        data = self._archive.read(member)
         executable = bool(member.external_attr >> 16 & 0o111)
         head, _, rest = name.partition("/")
+        if member.file_size >= LARGE and name in self._told and not name.endswith(".py"):
+            data: bytes | Member = Member(self._path, name, member.file_size, self._told[name])
+        else:
+            data = self._read(member)
         if head != self._data:
             return file(f"{self._home.site}/{name}", data, executable=executable)
         scheme, _, rest = rest.partition("/")
@@ -133,9 +186,17 @@ class _Install:
         if scheme not in places:
             raise damaged(self._path, f"has an unknown part {scheme!r} in {head}")
         if scheme == "scripts":
+            data = data if isinstance(data, bytes) else self._read(member)
             data = re.sub(rb"^#!pythonw?", b"#!" + self._home.interpreter.encode(), data, count=1)
             executable = True
         return file(f"{places[scheme]}/{rest}", data, executable=executable)
+
+    def _read(self, member: zipfile.ZipInfo) -> bytes:
+        data = self._archive.read(member)
+        told = self._told.get(member.filename)
+        if told and told != as_recorded(hashlib.sha256(data).digest()):
+            raise damaged(self._path, f"{member.filename} is not what its RECORD says")
+        return data
 
     def _scripts(self) -> Iterator[Entry]:
         try:
@@ -162,22 +223,25 @@ class _Install:
         out = io.StringIO()
         writer = csv.writer(out, lineterminator="\n")
         for entry in sorted(found, key=lambda e: e.path):
-            data = entry.content if isinstance(entry.content, bytes) else b""
-            digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip("=")
-            writer.writerow([posixpath.relpath(entry.path, self._home.site), f"sha256={digest}", len(data)])
+            where = posixpath.relpath(entry.path, self._home.site)
+            if isinstance(entry.content, Member):
+                writer.writerow([where, entry.content.told, entry.content.size])
+            elif isinstance(entry.content, bytes):
+                told = as_recorded(hashlib.sha256(entry.content).digest())
+                writer.writerow([where, told, len(entry.content)])
         writer.writerow([f"{self._info}/RECORD", "", ""])
         return file(f"{self._home.site}/{self._info}/RECORD", out.getvalue().encode())
 
 
 def bytecode(found: list[Entry], home: Home, python: str) -> list[Entry]:
     """Return the bytecode of the sources among `found` that lie in the environment's libraries."""
-    sources = [
-        pyc.Source(e.path, e.content if isinstance(e.content, bytes) else e.content.read_bytes())
-        for e in sorted(found, key=lambda e: e.path)
-        if e.content is not None
-        and e.path.endswith(".py")
-        and e.path.startswith(clean(home.prefix) + "/lib/")
-        and pyc.is_worth(e.path)
-    ]
+    sources = []
+    for entry in sorted(found, key=lambda e: e.path):
+        inside = entry.path.startswith(clean(home.prefix) + "/lib/") and entry.path.endswith(".py")
+        if inside and pyc.is_worth(entry.path):
+            if isinstance(entry.content, Path):
+                sources.append(pyc.Source(entry.path, entry.content.read_bytes()))
+            elif isinstance(entry.content, bytes):
+                sources.append(pyc.Source(entry.path, entry.content))
     done = pyc.compile_all(sources, python)
     return [file(pyc.cached_path(path, home.tag), data) for path, data in done.items()]

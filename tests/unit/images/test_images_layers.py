@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import io
 import json
@@ -232,6 +233,66 @@ def test_a_wheel_that_is_not_what_was_locked_is_refused(tmp_path: Path) -> None:
     path = wheel(tmp_path / "a.whl", INFO)
     with pytest.raises(EnvironmentProblem, match="is not what was locked"):
         wheels.check(path, "0" * 64)
+
+
+def recorded(data: bytes) -> str:
+    return wheels.as_recorded(hashlib.sha256(data).digest())
+
+
+@pytest.mark.parametrize("size", [10, wheels.LARGE])
+def test_a_file_that_is_not_what_its_record_says_is_refused(tmp_path: Path, blobs: Blobs, size: int) -> None:
+    told = f"a/lib.so,{recorded(b'another')},{size}\n".encode()
+    path = wheel(tmp_path / "a.whl", {"a/lib.so": b"x" * size, **INFO, "a-1.dist-info/RECORD": told})
+    with pytest.raises(EnvironmentProblem, match=r"a/lib\.so is not what its RECORD says"):
+        layer.write(blobs, settle(wheels.entries(path, HOME), Ground()), "gzip")
+
+
+def test_a_large_file_has_the_same_layer_and_record_as_one_that_was_read(
+    tmp_path: Path, blobs: Blobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = bytes(range(256)) * (wheels.LARGE // 256)
+    told = f"a/lib.so,{recorded(data)},{len(data)}\n".encode()
+    path = wheel(tmp_path / "a.whl", {"a/lib.so": data, **INFO, "a-1.dist-info/RECORD": told})
+    made = [layer.write(blobs, settle(wheels.entries(path, HOME), Ground()), "gzip")]
+    assert any(isinstance(e.content, wheels.Member) for e in wheels.entries(path, HOME))
+    monkeypatch.setattr(wheels, "LARGE", 1 << 40)
+    made.append(layer.write(blobs, settle(wheels.entries(path, HOME), Ground()), "gzip"))
+    assert made[0].blob == made[1].blob
+
+
+BIG = 300 << 20
+HOLDS = """
+import resource, sys
+from pathlib import Path
+from jup2kub.images import layer, oci, wheels
+from jup2kub.images.blobs import Blobs
+from jup2kub.images.tree import Ground, settle
+blobs = Blobs(Path(sys.argv[2]))
+made = layer.write(blobs, settle(wheels.entries(Path(sys.argv[1]), wheels.Home("opt/env", "3.11")), Ground()), sys.argv[3])
+image = oci.assemble(blobs, "a:1", [made], oci.Command(("/a",)))
+oci.save(blobs, [image], Path(sys.argv[2]) / "archive.tar", lambda size: None)
+print(made.raw, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize("kind", squeeze.kinds())
+def test_a_big_wheel_becomes_a_layer_and_an_archive_without_being_held(tmp_path: Path, kind: str) -> None:
+    piece = bytes(1 << 20)
+    total = hashlib.sha256()
+    path = tmp_path / "big.whl"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        with archive.open("big/lib.so", "w", force_zip64=True) as out:
+            for _ in range(BIG // len(piece)):
+                out.write(piece)
+                total.update(piece)
+        told = f"big/lib.so,{wheels.as_recorded(total.digest())},{BIG}\n"
+        archive.writestr("big-1.dist-info/METADATA", "Name: big\nVersion: 1\n")
+        archive.writestr("big-1.dist-info/RECORD", told)
+    words = [sys.executable, "-c", HOLDS, str(path), str(tmp_path / "cache"), kind]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=120)
+    raw, most = map(int, done.stdout.split())
+    assert raw > BIG
+    assert most < 120_000, "kilobytes, the interpreter included; the layer alone has 300 000"
 
 
 def test_elf_is_read_as_the_loader_reads_it() -> None:
