@@ -76,6 +76,29 @@ class Withdrawn(Event):
 
 
 @dataclass(frozen=True)
+class Spread(Event):
+    """A task has sent chunks of a loop away: tasks that come into being by it. Chunks that are under way go on."""
+
+    owner: str
+    """The task that runs the loop."""
+    cell: int
+    tasks: tuple[str, ...]
+    turn: int
+    """As in `Sent`."""
+    cpu: float = 1.0
+    wait: float = 0.0
+    """As in `Sent`."""
+
+
+@dataclass(frozen=True)
+class Gathered(Event):
+    """A loop is done, or goes on where it began: its chunks are wanted no more."""
+
+    tasks: tuple[str, ...]
+    turn: int
+
+
+@dataclass(frozen=True)
 class Heartbeat(Event):
     """A worker is alive, and with it all its attempts; with `task`, only that attempt speaks."""
 
@@ -157,10 +180,11 @@ class MainPassed(Event):
 
 @dataclass(frozen=True)
 class MainWaits(Event):
-    """The main line begins (or stops) to wait for a step: while it waits it takes no processor."""
+    """The main line, or a task whose loop is away, begins or stops to wait for others: so long it takes no processor."""
 
     attempt: int
     waiting: bool = True
+    task: str = "main"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import HANG, INFRASTRUCTURE, KINDS, MEMORY, STORAGE, more_memory, spend
+from jup2kub.engine.sharing import gathered, spread
 from jup2kub.engine.tasks import (
     BLOCKED,
     CANCELLED,
@@ -36,6 +37,7 @@ from jup2kub.engine.tasks import (
     emptiest,
     fits,
     initial,
+    next_wake,
     shown,
 )
 
@@ -64,9 +66,9 @@ class _Fold:
 
     def result(self) -> tuple[State, tuple[ev.Command, ...]]:
         ended = all(t.state in TERMINAL for t in self.tasks.values())
-        wake = self._next_wake()
+        wake = next_wake(self.tasks.values(), self.config)
         if ended:
-            ok = all(t.state == COMMITTED or t.state == CANCELLED for t in self.tasks.values())
+            ok = all(t.state == COMMITTED or t.state == CANCELLED or t.owner for t in self.tasks.values())
             self.commands.append(ev.RunEnded(ok and self.tasks[MAIN].state == COMMITTED))
         elif wake and wake != self.old.wake:
             self.commands.append(ev.Wake(wake))
@@ -103,7 +105,13 @@ class _Fold:
         elif isinstance(event, ev.MainPassed):
             self.passed |= {event.cell}
         elif isinstance(event, ev.MainWaits):
-            self._change(MAIN, event.attempt, waiting=event.waiting)
+            if event.task in self.tasks:
+                self._change(event.task, event.attempt, waiting=event.waiting)
+        elif isinstance(event, ev.Spread):
+            self.tasks = spread(self.tasks, event, self.now)
+        elif isinstance(event, ev.Gathered):
+            self.tasks, more = gathered(self.tasks, event)
+            self.commands += more
         elif isinstance(event, ev.CoresTaken):
             if self._live(event.task, event.attempt):
                 self._change(event.task, event.attempt, cores=event.cores)
@@ -301,6 +309,8 @@ class _Fold:
             )
         self.tasks[task] = replace(known, state=state, attempts=(), reason=reason, until=0.0)
         self.commands.append(ev.Settled(task, state, reason))
+        for chunk in [t.id for t in self.tasks.values() if t.owner == task]:
+            self._end(chunk, CANCELLED, "the loop has ended")
 
     def _to_main(self, task: str, reason: str) -> None:
         if task == MAIN:
@@ -384,16 +394,3 @@ class _Fold:
     def _heard_of(self) -> list[Worker]:
         limit = self.config.silence_seconds
         return [w for w in self.workers.values() if not limit or self.now - w.seen < limit]
-
-    def _next_wake(self) -> float:
-        """Return when time alone will change something; 0 = never."""
-        times = [t.until for t in self.tasks.values() if t.state in (RETRY_WAIT, LOST)]
-        for task in self.tasks.values():
-            for live in task.attempts:
-                if live.state == DISPATCHED and self.config.start_seconds:
-                    times.append(live.since + self.config.start_seconds)
-                if live.state != DISPATCHED and task.timeout:
-                    times.append(live.since + task.timeout)
-                if self.config.silence_seconds and not live.silent:
-                    times.append(live.beat + self.config.silence_seconds)
-        return min(times, default=0.0)

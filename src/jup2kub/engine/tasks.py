@@ -34,7 +34,7 @@ class Attempt:
     """Bytes admitted for it."""
     silent: bool = False
     waiting: bool = False
-    """Main only: waits for a step and takes no processor."""
+    """It waits for others, and takes no processor."""
     cores: float = 0.0
     """Processors it uses while iterations of a loop run side by side; 0 = as many as its task asks for."""
 
@@ -76,6 +76,8 @@ class Task:
     """Why it is in this state, in words."""
     turn: int = 0
     """The latest sending by the main line, where it sends tasks one by one; 0 = none yet."""
+    owner: str = ""
+    """Of a chunk: the task that runs the loop, and makes up for a chunk that fails; empty = it is no chunk."""
 
 
 @dataclass(frozen=True)
@@ -233,3 +235,19 @@ def shown(task: Task) -> Task:
         return replace(task, state=SUSPECT)
     order = (DISPATCHED, RUNNING, PERSISTING)
     return replace(task, state=max((a.state for a in speaking), key=order.index))
+
+
+def next_wake(tasks: Iterable[Task], config: Config) -> float:
+    """Return when time alone will change something; 0 = never."""
+    times = []
+    for task in tasks:
+        if task.state in (RETRY_WAIT, LOST):
+            times.append(task.until)
+        for live in task.attempts:
+            if live.state == DISPATCHED and config.start_seconds:
+                times.append(live.since + config.start_seconds)
+            if live.state != DISPATCHED and task.timeout:
+                times.append(live.since + task.timeout)
+            if config.silence_seconds and not live.silent:
+                times.append(live.beat + config.silence_seconds)
+    return min(times, default=0.0)
