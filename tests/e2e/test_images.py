@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import resource
@@ -157,3 +158,16 @@ def test_images_are_not_made_of_a_strategy_that_makes_none(tmp_path: Path) -> No
         imagelab.study(tmp_path, ("1",)), "--strategy", "dockerfile", "--archive", "a.tar", code=2
     )
     assert "J2K628" in said["error"]
+
+
+def test_a_base_for_another_architecture_is_refused(tmp_path: Path) -> None:
+    library = bytearray(Path("/lib/x86_64-linux-gnu/libz.so.1").read_bytes())
+    library[18:20] = (183).to_bytes(2, "little")  # EM_AARCH64
+    with tarfile.open(tmp_path / "base.tar", "w") as base:
+        member = tarfile.TarInfo("usr/lib/aarch64-linux-gnu/libz.so.1")
+        member.size = len(library)
+        base.addfile(member, io.BytesIO(library))
+    notebook = imagelab.study(tmp_path / "study", ("1",))
+    said = imagelab.build(notebook, "--base", str(tmp_path / "base.tar"), code=3)["error"]
+    assert "J2K617" in said
+    assert "base.tar) is made for linux/arm64" in said

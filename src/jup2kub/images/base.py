@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from jup2kub.images.rootfs import Look
 from jup2kub.images.tree import Entry, Ground, file, folder, link, settle
 from jup2kub.kit.canon import digest, to_json
 
-VERSION = 3
+VERSION = 4
 """Of this module's work: a higher one makes layers anew."""
 USER = "j2k"
 UID = 1000
@@ -53,6 +54,8 @@ class Completion:
     glibc: tuple[int, int] = (0, 0)
     libraries: tuple[str, ...] = ()
     """Names of the libraries in the folders that its loader searches, and of the loader itself; sorted."""
+    architecture: str = ""
+    """For which its libraries are made; empty = it has none whose machine is known."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +108,8 @@ def complete(blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind
         made = layer.from_record(known["layer"]) if known["layer"] else None
         if made is None or blobs.has(made.blob):
             version = (int(known["glibc"][0]), int(known["glibc"][1]))
-            return Completion(made, known["python"], version, tuple(known["libraries"]))
+            libraries = tuple(known["libraries"])
+            return Completion(made, known["python"], version, libraries, known["architecture"])
     seen = rootfs.look([blobs.path(x.blob.digest) for x in below], _wanted(minor))
     found = next((p for p in (f"{d}/python{minor}" for d in PYTHONS) if seen.has(p)), "")
     entries = [*_users(seen), *_places(seen), *_names(seen), *_certificates(seen), *_loader(seen)]
@@ -116,7 +120,8 @@ def complete(blobs: Blobs, below: Sequence[Layer], minor: str, python: str, kind
         {**seen.ground.folders, **{e.path: e.mode for e in entries if e.is_folder}}, seen.ground.links
     )
     made = layer.write(blobs, settle(entries, meant), kind, "what the base lacks") if entries else None
-    done = Completion(made, found and f"/{found}", _glibc(seen), _libraries(seen))
+    machine = _architecture(seen)
+    done = Completion(made, found and f"/{found}", _glibc(seen), _libraries(seen), machine)
     blobs.remember(key, {**to_json(done), "layer": made.to_record() if made else None})
     return done
 
@@ -128,6 +133,12 @@ def _glibc(seen: Look) -> tuple[int, int]:
         if told:
             return int(told[1]), int(told[2])
     return (0, 0)
+
+
+def _architecture(seen: Look) -> str:
+    """Return for which machines most of the libraries are made: a base may hold some of another for emulation."""
+    told = Counter(filter(None, map(elf.architecture, seen.contents.values())))
+    return told.most_common(1)[0][0] if told else ""
 
 
 def _libraries(seen: Look) -> tuple[str, ...]:

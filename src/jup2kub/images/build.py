@@ -88,6 +88,8 @@ def open_base(request: Request, maker: Maker) -> Base:
         pulled = _registry_image(wanted, architecture, maker)
         below, origin, env = list(pulled.layers), pulled.name, pulled.env
     done = bases.complete(maker.blobs, below, lock.python.minor, lock.python.executable, maker.kind)
+    if done.architecture not in ("", architecture):
+        raise pull.other_architecture(origin, f"linux/{done.architecture}", architecture)
     above = [done.layer] if done.layer else []
     return Base((*below, *above), origin, done.python, packages, env, architecture, done)
 

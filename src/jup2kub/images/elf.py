@@ -10,6 +10,8 @@ import struct
 from dataclasses import dataclass
 
 MAGIC = b"\x7fELF\x02\x01"
+ARCHITECTURES = {3: "386", 22: "s390x", 21: "ppc64le", 40: "arm", 62: "amd64", 183: "arm64", 243: "riscv64"}
+"""As images name them (Go's GOARCH), by `e_machine`."""
 PT_LOAD, PT_DYNAMIC, PT_INTERP = 1, 2, 3
 DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_RUNPATH = 1, 5, 14, 15, 29
 
@@ -25,6 +27,13 @@ class Elf:
     needed: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
     """Folders searched first, `$ORIGIN` unexpanded."""
+
+
+def architecture(data: bytes) -> str:
+    """Return for which machines an ELF file of any kind is made; empty = it is none, or that is not known."""
+    if data[:4] != MAGIC[:4] or len(data) < 20:
+        return ""
+    return ARCHITECTURES.get(int.from_bytes(data[18:20], "big" if data[5] == 2 else "little"), "")
 
 
 def parse(data: bytes | mmap.mmap) -> Elf | None:

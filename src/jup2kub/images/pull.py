@@ -88,22 +88,19 @@ class Pull:
         document = json.loads(answer.body)
         if "manifests" not in document:
             return document, real
+        made = []
         for one in document["manifests"]:
             platform = one.get("platform") or {}
-            if (platform.get("os"), platform.get("architecture")) == ("linux", architecture):
+            made.append(f"{platform.get('os')}/{platform.get('architecture')}")
+            if made[-1] == f"linux/{architecture}":
                 return self._manifest(one["digest"], architecture)
-        raise EnvironmentProblem(
-            "J2K623",
-            f"{self.source.name}:{wanted} is not made for linux/{architecture}",
-            "choose another base",
-        )
+        known = ", ".join(sorted({m for m in made if "unknown" not in m}))
+        raise other_architecture(f"{self.source.name}:{wanted}", known or "other machines", architecture)
 
     def _bring(self, manifest: Mapping[str, Any], architecture: str) -> dict[str, Any]:
         config = json.loads(self.blobs.read(self._fetch(manifest["config"], "configuration")))
         if config.get("architecture", architecture) != architecture:
-            raise EnvironmentProblem(
-                "J2K623", f"{self.source.name} is made for {config['architecture']}", "choose another base"
-            )
+            raise other_architecture(self.source.name, f"linux/{config['architecture']}", architecture)
         found = []
         for one, diff_id in zip(manifest["layers"], config["rootfs"]["diff_ids"], strict=True):
             blob = self._fetch(one, "layer")
@@ -149,6 +146,16 @@ class Pull:
         headers = {"Range": f"bytes={start}-"} if start else {}
         answer = self._ask(f"blobs/{blob.digest}", headers=headers, into=into)
         expect(answer, 200, 206, what=f"{blob.digest} of {self.source.name} cannot be read")
+
+
+def other_architecture(base: str, made: str, wanted: str) -> EnvironmentProblem:
+    """Return the error of a base on which the notebook's packages cannot run."""
+    return EnvironmentProblem(
+        "J2K617",
+        f"the base ({base}) is made for {made}, and the notebook's packages are for linux/{wanted}",
+        f"name a base that is there for linux/{wanted}, or build on a machine of the other kind: the packages of a lock "
+        "are those of the machine that it was made on",
+    )
 
 
 def _torn(wanted: str, real: str) -> EnvironmentProblem:

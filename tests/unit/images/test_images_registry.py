@@ -144,7 +144,21 @@ def test_a_base_for_another_machine_is_refused(blobs: Blobs, tmp_path: Path) -> 
     with serving(Fake()) as fake:
         done, _ = pushed(fake, blobs, image(blobs))
         source = reference.parse(f"http://{done['v1']}")
-        with pytest.raises(EnvironmentProblem, match="is made for amd64"):
+        with pytest.raises(EnvironmentProblem, match=r"J2K617.*is made for linux/amd64.*for linux/arm64"):
+            pull.Pull(Blobs(tmp_path / "o"), Registry(source.server), source, lambda *_: None).image("arm64")
+
+
+def test_a_base_for_several_machines_and_not_for_this_one_is_refused_by_their_names(
+    blobs: Blobs, tmp_path: Path
+) -> None:
+    platforms = [("linux", "amd64"), ("linux", "s390x"), ("unknown", "unknown")]
+    with serving(Fake()) as fake:
+        entries = [
+            {"digest": "sha256:" + "0" * 64, "platform": {"os": o, "architecture": a}} for o, a in platforms
+        ]
+        fake.manifests["lab/a", "v1"] = json.dumps({"schemaVersion": 2, "manifests": entries}).encode()
+        source = reference.parse(f"{fake.address}/lab/a:v1")
+        with pytest.raises(EnvironmentProblem, match=r"is made for linux/amd64, linux/s390x, and"):
             pull.Pull(Blobs(tmp_path / "o"), Registry(source.server), source, lambda *_: None).image("arm64")
 
 
