@@ -1,6 +1,6 @@
 """`python -m jup2kub`."""
 
-from jup2kub.cli.main import main
+from jup2kub.cli.entry import main
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

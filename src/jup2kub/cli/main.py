@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from jup2kub import __version__
 from jup2kub.cli import ahead, streams
+from jup2kub.cli.entry import Beginning
 from jup2kub.errors import EXIT_INTERNAL, EXIT_INTERRUPTED, Jup2KubError, UsageError
 from jup2kub.kit.canon import nearest
 
@@ -105,22 +106,26 @@ def stopped(alone: bool) -> int:
     return EXIT_INTERRUPTED
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; return the exit code."""
+def main(argv: Sequence[str] | None = None, *, beginning: Beginning | None = None) -> int:
+    """Run the command line; return the exit code. `beginning`: of the process that ends with this; None = it lives on."""
     words = list(sys.argv[1:] if argv is None else argv)
     verb = next((w for w in words if w in VERBS), "")
     debug = "--debug" in words
-    end_as_interrupted()
-    streams.mend()
-    started = None
+    alone = beginning is not None
+    started = beginning.kernel if beginning is not None else None
     try:
-        started = ahead.begin(words) if verb == "run" else None
+        if beginning is not None:
+            beginning.hand_over()
+        end_as_interrupted()
+        streams.mend()
+        if verb == "run" and started is None:
+            started = ahead.begin(words)
         chosen = parser(verb).parse_args(words, argparse.Namespace(ahead=started))
         return int(chosen.act(chosen))
     except SystemExit as leaving:
         return int(leaving.code or 0)
     except KeyboardInterrupt:
-        return stopped(alone=argv is None)
+        return stopped(alone)
     except streams.NobodyReads:
         return 0
     except Jup2KubError as error:
@@ -132,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except Exception as error:
         if isinstance(error.__cause__, KeyboardInterrupt):  # wrapped by whatever was just being made
-            return stopped(alone=argv is None)
+            return stopped(alone)
         if debug:
             traceback.print_exc()
         streams.say(f"error: J2K900 {type(error).__name__}: {error}")
@@ -141,7 +146,3 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         if started is not None:
             started.abandon()
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
