@@ -29,14 +29,14 @@ WORDS = {
 
 
 def look(running: Running) -> dict[str, Any]:
-    """Return a run's state as JSON: `run`, `ended`, `server`, `tasks`, `pods`. What does not answer is told as such."""
+    """Return a run's state as JSON: `run`, `ended`, `server`, `tasks`, `pods`; of a sweep `sets`. What does not answer is told as such."""
     found: dict[str, Any] = {"run": running.spec.run, "namespace": running.cluster.namespace, "ended": None}
     found |= {"tasks": [], "agents": [], "waits": {}}
     why = DynamicPodDeployer(running.cluster).why(running.spec.run, SERVER)
     found["server"] = {"state": why.state, "why": why.text}
     try:
         told = running.away.link.ask("/v1/status", {}, patience=5.0)
-        found |= {key: told[key] for key in ("ended", "tasks", "agents", "waits") if key in told}
+        found |= {key: told[key] for key in ("ended", "tasks", "agents", "waits", "sets") if key in told}
     except (StoreProblem, Unreachable) as problem:
         found["server"]["why"] = why.text or problem.message
     found["pods"] = [pod(one) for one in observe(running.cluster, running)]
@@ -60,6 +60,9 @@ def lines(state: Mapping[str, Any], duration: Any) -> list[str]:
     server = state["server"]
     if server["state"] != "running" or server["why"]:
         found.append(f"  run server: {server['state']}{': ' if server['why'] else ''}{server['why']}")
+    if state.get("sets"):
+        over = [end for end in state["sets"].values() if end is not None]
+        found.append(f"  {len(over)} of {len(state['sets'])} parameter sets have ended")
     nodes = {p["pod"]: p["node"] for p in state["pods"]}
     for task in state["tasks"]:
         if task["state"] == "CANCELLED" and not task["attempts"] and state["ended"]:
@@ -74,9 +77,10 @@ def lines(state: Mapping[str, Any], duration: Any) -> list[str]:
 
 
 def _task(task: Mapping[str, Any], nodes: Mapping[str, str], duration: Any) -> list[str]:
+    member = f"set {task['set']}: " if "set" in task else ""
     name = "main line" if task["task"] == "main" else f"  {task['task'].replace('-', ' ')}"
     reason = f": {task['reason']}" if task["reason"] else ""
-    found = [f"  {name}  {WORDS.get(task['state'], task['state'])}{reason}"]
+    found = [f"  {member}{name}  {WORDS.get(task['state'], task['state'])}{reason}"]
     for attempt in task["attempts"]:
         where = attempt["worker"].rpartition(".")[0]
         node = f" on {nodes[where]}" if nodes.get(where) else ""

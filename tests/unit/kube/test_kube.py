@@ -339,6 +339,23 @@ def test_a_state_is_told_in_words() -> None:
     ]
 
 
+def test_a_sweep_is_told_set_by_set() -> None:
+    attempt = {"number": 1, "worker": "p1.ab", "seconds": 3.0, "silent": False}
+    found = {
+        "run": "01abc",
+        "namespace": "lab",
+        "ended": None,
+        "server": {"state": "running", "why": ""},
+        "tasks": [{"task": "main", "set": 7, "state": "RUNNING", "reason": "", "attempts": [attempt]}],
+        "pods": [],
+        "sets": {"6": True, "7": None, "8": None},
+    }
+    assert state.lines(found, lambda s: f"{s:.0f} s")[1:3] == [
+        "  1 of 3 parameter sets have ended",
+        "  set 7: main line  runs",
+    ]
+
+
 def test_an_image_may_have_another_name_for_nodes() -> None:
     digest = "@sha256:" + "a" * 64
     assert renamed(f"r:5000/x{digest}", "http://r:5000/x", "") == f"r:5000/x{digest}"

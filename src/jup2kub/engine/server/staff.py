@@ -16,6 +16,8 @@ class Staff:
 
     def __init__(self, floor: Floor) -> None:
         self._floor = floor
+        self._said: dict[str, str] = {}
+        """What pods wait for, as it was told last; once for all sets of a sweep."""
         self._ahead = -1
         """Agents to have at the beginning, if there may be so many; -1 = not known yet."""
 
@@ -61,11 +63,13 @@ class Staff:
         `final`: why some pod can never be had. That ends the run if nothing computes: what is ready waits for it in vain.
         """
         computes = any(desk.computes() for desk in self._desks)
+        going = [desk for desk in self._desks if desk.ended is None] or self._desks
+        fresh = {text for pod, text in body["words"].items() if self._said.get(pod) != text}
+        self._said = dict(body["words"])
+        for text in sorted(fresh):
+            going[0].note(f"agents: {text}")
         for desk in self._desks:
-            fresh = {text for pod, text in body["words"].items() if desk.waits.get(pod) != text}
             desk.waits = dict(body["words"])
-            for text in sorted(fresh):
-                desk.note(f"agents: {text}")
             if body.get("final") and desk.ended is None and not computes:
                 desk.give_up(str(body["final"]))
         return {}
