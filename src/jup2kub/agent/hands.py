@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Dict, Protocol
 
+from jup2kub.agent.away import Spreads
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.steps import Outcome
 from jup2kub.model.plan import CellPlan
@@ -37,6 +38,9 @@ class Hands(Protocol):
 
     def waits(self, waiting: bool) -> None:
         """The main line begins or stops to wait: while it waits its core is free."""
+
+    async def away(self, line: Line, cell: CellPlan) -> Spreads | None:
+        """Return who runs iterations of the cell's loops on other machines, with what it reads in order; None = nobody."""
 
     def cores(self, wanted: int) -> int:
         """Lend the running cell as many cores as are wanted and free, in all; 0 = it gives them back."""

@@ -65,6 +65,8 @@ class Kernel:
         self.pid = process.pid
         self.cores: Callable[[int], int] = alone
         """Asked by a running cell for cores in all; 0 = it gives them back. Returns how many it has."""
+        self.loops: Callable[[Mapping[str, Any]], None] = lambda event: None
+        """Told what the running cell says of its loops."""
         self.info: Mapping[str, Any] = {}
         """The child's answer to `hello`: `python`, `ipykernel`, `pid`, `xxh3`."""
         self.dead: asyncio.Future[KernelDeath] = asyncio.get_running_loop().create_future()
@@ -146,6 +148,14 @@ class Kernel:
         finally:
             self.cores(0)
             self.cores = alone
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Say something to the running cell, which waits for it or will look."""
+        self._wire.send(message)
+
+    def hush(self) -> None:
+        """Show nothing of what cells write from now on."""
+        self._on_output = None
 
     async def define(
         self, cell: int, count: int, source: str, lines: Iterable[int], maps: Iterable[Mapping[str, Any]] = ()
@@ -316,6 +326,9 @@ class Kernel:
             granted = self.cores(event["wanted"])
             if event["wanted"]:
                 self._wire.send({"cores": granted})
+            return
+        if event["event"] == "loop":
+            self.loops(event)
             return
         content = event["content"]
         self._messages.append((event["mark"], event["type"], content))

@@ -5,11 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
 from . import forks, maps
 from .envreads import READS
+from .mapaway import Away
+from .maphost import Part
+from .maptalk import Talk
 from .maptap import Ambient, OutputTap, Witness
 from .rewrite import rewrite
 
@@ -64,8 +68,8 @@ class FilesWitness(Witness):
         with self.quiet():
             read = {path: _state(path) for path in files.read if path not in files.written}
         return {
-            "read": read,
-            "absent": list(files.absent),
+            "read": dict(zip(files.named(read), read.values())),
+            "absent": files.named(files.absent),
             "effects": sorted(files.effects),
             "env": [*READS.names],
         }
@@ -73,18 +77,22 @@ class FilesWitness(Witness):
     def stands(self, seen: dict[str, Any]) -> bool:
         """Return whether every file is as it was."""
         with self.quiet():
-            same = all(_state(path) == state for path, state in seen.get("read", {}).items())
-            return same and not any(os.path.lexists(path) for path in seen.get("absent", ()))
+            same = all(_state(self._here(path)) == state for path, state in seen.get("read", {}).items())
+            return same and not any(os.path.lexists(self._here(path)) for path in seen.get("absent", ()))
 
     def tell(self, seen: dict[str, Any]) -> None:
         """Count what a child has seen as the cell's own."""
         files = self._files
-        files.read.update(dict.fromkeys(seen.get("read", ())))
-        files.absent.update(dict.fromkeys(seen.get("absent", ())))
+        files.read.update(dict.fromkeys(map(self._here, seen.get("read", ()))))
+        files.absent.update(dict.fromkeys(map(self._here, seen.get("absent", ()))))
         files.effects.update(seen.get("effects", ()))
         READS.tell(seen.get("env", ()))
         if seen.get("drawn"):
             files.effects.add("unseeded")
+
+    def _here(self, path: str) -> str:
+        """Return the path that a child, perhaps of a kernel in another folder, has named."""
+        return os.path.join(self._files.project, path)
 
     def quiet(self) -> Any:
         """Return a context in which file work is not heard."""
@@ -108,11 +116,13 @@ class CellMaps:
     def __init__(self, host: Any) -> None:
         self._host = host
         self._pid = os.getpid()
+        self._began = 0.0
 
     def begin(self, request: Request) -> None:
         """Prepare for the cell of `request`. A map may sit in a function whose cell ran before."""
         host = self._host
-        self._pid = os.getpid()
+        self._pid, self._began = os.getpid(), time.perf_counter()
+        self._talk = Talk(host.channel)
         settings = maps.MapSettings(
             workers=request.get("workers", 1),
             tap=ShellTap(host),
@@ -122,10 +132,16 @@ class CellMaps:
             cores=self._cores,
             witness=FilesWitness(host.files),
         )
-        for name, value in (request.get("map_settings") or {}).items():
-            setattr(settings, name, tuple(value) if isinstance(value, list) else value)
-        if settings.only is not None:
-            host.shell.ip.set_custom_exc((maps.LeaveCell,), lambda *args, **kwargs: None)
+        wanted = dict(request.get("map_settings") or {})
+        if "away" in wanted:
+            known, seeded = wanted.pop("away"), tuple(sorted(host.seeds.seeded))
+            settings.away = Away(self._talk, known, seeded, self._soiled, self._spent)
+        if "host" in wanted:
+            part = wanted.pop("host")
+            settings.host = Part(self._talk, part)
+            settings.check = Ambient(n.partition(":")[2] for n in {*host.seeds.seeded, *part["seeded"]})
+        for name, value in wanted.items():
+            setattr(settings, name, value)
         maps.install(host.shell.namespace, settings)
         host.tap.rewrite = self.rewriting(request)
 
@@ -149,9 +165,20 @@ class CellMaps:
         """Ask the agent for cores; in a process that the user's code has forked there is nobody to ask."""
         if os.getpid() != self._pid:
             return 1
-        channel = self._host.channel
-        channel.send({"event": "cores", "wanted": wanted})
-        if not wanted:
-            return 0
-        found = channel.receive()
-        return int(found[0]["cores"]) if found is not None else 1
+        return self._talk.cores(wanted)
+
+    def _spent(self, until: float) -> float:
+        """Return the seconds that one process alone would have taken for the cell until then."""
+        loops: float = sum(max(0.0, r["work"] - r["seconds"]) for r in maps.report())
+        return until - self._began + loops
+
+    def _soiled(self) -> str:
+        """Return why the beginning of the cell cannot be run again by others; empty = it can."""
+        files = self._host.files
+        if os.getpid() != self._pid:
+            return "a process that the cell has started runs it"
+        if files.effects or files.written:
+            used = ", ".join(sorted(files.effects))
+            done = f"has used {used}" if used else "has written files"
+            return f"the cell {done} before it, and others would have to do that again"
+        return ""

@@ -143,6 +143,10 @@ class Child:
             why = f"a result cannot be taken out of a child process: {type(error).__name__}: {error}"
             self.record.iterations, self.record.reason = [], why
             self.settings.codec.dump(self.record, self.world, path + ".part")
+        files = sorted({name for one in self.record.iterations for name in one.files})
+        if files:
+            with open(path + ".files", "w", encoding="utf-8") as names:
+                json.dump(files, names)
         os.rename(path + ".part", path)
         if self.store is not None and len(self.record.iterations) == self.record.stop - self.record.start:
             self.store.keep(path, self.record)

@@ -17,10 +17,12 @@ from typing import Any
 
 from .chunks import ChunkStore, Iteration, Record
 from .held import Held, undisturbed
-from .mapfolds import UNSET, NotIndependent, fold
+from .mapaway import AWAY, Gathering, go_on_here, place_files, send
+from .mapfolds import NotIndependent, fold
 from .mapfork import GUARDED, Child, put_state
 from .mapguard import take_back
-from .mapstate import SHARED, TooBig, World
+from .maplook import listed
+from .mapstate import TooBig, World
 from .mapwork import Range, Work, cut
 
 NEVER = 1 << 62
@@ -49,6 +51,10 @@ class Parallel:
         self.raised = False
         self.position = work.done
         self.written: set[str] = set()
+        self.away: Gathering | None = None
+        """Chunks that other agents run; None = there are none, or no more."""
+        self.brought: dict[str, Any] = {}
+        """Files that iterations elsewhere wrote, by path, as their agents keep them."""
         self.channels: dict[int, socket.socket] = {}
         self.idle: list[int] = []
         self.assigned: dict[int, Range] = {}
@@ -69,20 +75,22 @@ class Parallel:
 
     def run(self) -> Iterator[Any]:
         """Yield the items that must run in place, in order; everything between them is put together here."""
-        reason = self._look()
+        reason = listed(self.work, self.items, self.world)
         if not reason:
             self._open_store()
         if reason:
-            self._retreat(self.work.done, reason)
-        elif self.settings.only is not None:
-            yield from self._only(*self.settings.only)
-            return
-        else:
+            self.retreat(self.work.done, reason)
+        elif not self.work.agents:
             self._adopt()
-            child = self._start()
-            if child is not None:
-                yield from self._serve(child)
+            yield from self.side_by_side()
+        else:
+            self.away = send(self, self.work.start)
+            if self.away is None:
+                yield from go_on_here(self, [(self.work.done, self.end)])
         while self.position < self.total:
+            if self.away is not None and self.away.called_off:
+                left, self.away = self.away.left(self.position), None
+                yield from go_on_here(self, left)
             index = self.position
             # an iteration is put together only if the next one is there too: what runs in place after it
             # must find every name as this one left it
@@ -102,6 +110,12 @@ class Parallel:
             self.work.items.advance()
             self.report["iterations"] = self.position
 
+    def side_by_side(self) -> Iterator[Any]:
+        """Fork children for what is queued; yields in a child only."""
+        child = self._start()
+        if child is not None:
+            yield from self._serve(child)
+
     def _prepare(self, index: int) -> None:
         """Make the world ready for an iteration in place: files as no child had touched them."""
         with self.quiet():
@@ -111,53 +125,32 @@ class Parallel:
                 self._kill()
                 take_back(self.folder, range(index, self.total))
 
-    def _retreat(self, index: int, reason: str) -> None:
+    def retreat(self, index: int, reason: str) -> None:
+        """From iteration `index` on everything runs in place, in order."""
         if index < self.sequential:
             self.sequential = index
             self.report["reason"] = reason
+            if self.away is not None:
+                self.away.end()
 
     # before the fork ----------------------------------------------------------------------------------------
-
-    def _look(self) -> str:
-        """List what the loop may touch; return why its iterations are not independent after all, or nothing."""
-        spec, frame = self.work.spec, self.work.frame
-        carried = {n for c in spec.carried for n in (c.name, *c.group)}
-        try:
-            for name in spec.reads:
-                if name not in carried:
-                    value = frame.get(name, UNSET)
-                    if hasattr(type(value), "__next__"):
-                        return f"reads the iterator `{name}`, which every iteration moves on"
-                    self.world.add(value, SHARED)
-            for offset, item in enumerate(self.items):
-                self.world.add(item, self.work.done + offset)
-            seen: dict[int, str] = {}
-            for carry in spec.carried:
-                value = frame.get(carry.name, UNSET)
-                if value is UNSET:
-                    return f"`{carry.name}` is not defined"
-                if type(value) in (int, float, complex, str, bytes, bool, type(None), tuple):
-                    continue
-                if id(value) in self.world.number or id(value) in seen:
-                    return f"`{carry.name}` is also reached by another name that the loop reads"
-                seen[id(value)] = carry.name
-            self.world.freeze()
-        except TooBig:
-            return "the loop's inputs are too many objects to watch"
-        return ""
 
     def _open_store(self) -> None:
         """Keep finished chunks, if the objects that the loop may touch can be told from others."""
         settings, spec = self.settings, self.work.spec
-        if not settings.chunk_folder or not settings.chunk_key:
+        if self.work.agents or not settings.chunk_folder or not settings.chunk_key:
             return
-        try:
-            world = self.world.digest()
-        except TooBig:
-            world = None
-        if world is not None:
+        world = self.key()
+        if world:
             key = f"{settings.chunk_key}-{spec.line}.{spec.column}.{self.work.number}-{world}"
             self.store = ChunkStore(settings.chunk_folder, key, settings.chunk_secret)
+
+    def key(self) -> str:
+        """Return a digest of all that the loop may touch, the same in another process; empty = it has none."""
+        try:
+            return self.world.digest() or ""
+        except TooBig:
+            return ""
 
     def _adopt(self) -> None:
         """Take over the chunks that an earlier run finished; queue the others."""
@@ -169,7 +162,7 @@ class Parallel:
                 record = self.store.load(start, stop, self.world, self.settings.codec)
                 if record is not None and self.settings.witness.stands(record.seen):
                     self.queue += cut(self.work, self.end, self.settings, position, start)
-                    self._settle(record)
+                    self.settle(record)
                     self.report["adopted"] += 1
                     position = stop
         self.queue += cut(self.work, self.end, self.settings, position, self.end)
@@ -247,16 +240,6 @@ class Parallel:
                 values = self.work.one((item,))
             child.after(index, values)
 
-    def _only(self, start: int, stop: int) -> Iterator[Any]:
-        """Run these iterations in this very process and keep their record."""
-        if self.store is None:
-            raise ValueError("a chunk folder and a key are needed to run a part of a loop")
-        child = self._child(None)
-        child.begin_here()
-        child.assign(start, min(stop, self.total))
-        yield from self._iterations(child, start, min(stop, self.total))
-        child.commit()
-
     def _assign(self) -> None:
         """Give chunks to idle children, as many as there are cores for."""
         while self.idle and self.queue and not self.raised and self.sequential == NEVER:
@@ -282,46 +265,56 @@ class Parallel:
     def _have(self, index: int) -> bool:
         """Wait until it is known whether a child has done iteration `index`."""
         while index not in self.settled and index < min(self.end, self.sequential):
-            if not self.assigned:
+            if not self.assigned and (self.away is None or not self.away.open):
                 return False
             self._pump()
         return index < self.sequential and self.settled.get(index) is not None
 
     def _pump(self) -> None:
+        if self.away is not None and self.away.talk.waiting:
+            self.away.hear()
+            return
         for key, _ in self.selector.select():
-            pid = key.data
-            try:
-                data = self.channels[pid].recv(4096)
-            except OSError:
-                data = b""
-            if not data:
-                self._dead(pid)
-                continue
-            start, stop = self.assigned.pop(pid)
-            self.idle.append(pid)
-            self._assign()
-            with self.quiet():
-                self._read(start, stop)
+            if key.data != AWAY:
+                self._from(key.data)
+            elif self.away is not None:
+                self.away.hear()
         self._trade()
+
+    def _from(self, pid: int) -> None:
+        """Take what a child has said: it has ended a chunk, or itself."""
+        try:
+            data = self.channels[pid].recv(4096)
+        except OSError:
+            data = b""
+        if not data:
+            self._dead(pid)
+            return
+        start, stop = self.assigned.pop(pid)
+        self.idle.append(pid)
+        self._assign()
+        with self.quiet():
+            self._read(start, stop)
 
     def _read(self, start: int, stop: int) -> None:
         path = os.path.join(self.folder, f"{start}-{stop}")
         try:
-            self._settle(self.settings.codec.load(path, self.world))
+            self.settle(self.settings.codec.load(path, self.world))
             self.report["chunks"] += 1
         except Exception:
             self.settled.update(dict.fromkeys(range(start, stop)))
         with contextlib.suppress(OSError):
             os.unlink(path)
 
-    def _settle(self, record: Record) -> None:
+    def settle(self, record: Record) -> None:
+        """Take a record; where it ends early, its next iteration must run in place."""
         self.report["work"] += record.seconds
         self.settings.witness.tell(record.seen)
         for offset, index in enumerate(range(record.start, record.stop)):
             finished = offset < len(record.iterations)
             self.settled[index] = record.iterations[offset] if finished else None
         if record.reason:
-            self._retreat(record.start + len(record.iterations), record.reason)
+            self.retreat(record.start + len(record.iterations), record.reason)
         elif len(record.iterations) < record.stop - record.start:
             self.raised = True
 
@@ -336,11 +329,15 @@ class Parallel:
         chunk = self.assigned.pop(pid, None)
         self._assign()
         if chunk is not None:
-            self.settled.update(dict.fromkeys(range(*chunk)))
-            if self.world.memory and os.WIFSIGNALED(status) and os.WTERMSIG(status) in FAULTS:
-                self._retreat(chunk[0], GUARDED)
-            elif not self.raised:
-                self.report["reason"] = "a child process died; its iterations ran again"
+            self._lost(chunk, status)
+
+    def _lost(self, chunk: Range, status: int) -> None:
+        """A child has died in the middle of a chunk."""
+        self.settled.update(dict.fromkeys(range(*chunk)))
+        if self.world.memory and os.WIFSIGNALED(status) and os.WTERMSIG(status) in FAULTS:
+            self.retreat(chunk[0], GUARDED)
+        elif not self.raised:
+            self.report["reason"] = "a child process died; its iterations ran again"
 
     def _merge(self, index: int) -> bool:
         """Put one iteration's results in their place; False = they cannot be, and nothing has changed."""
@@ -348,13 +345,14 @@ class Parallel:
         if done is None:
             return False
         if not self.written.isdisjoint(done.files):
-            self._retreat(index, "two iterations write the same file")
+            self.retreat(index, "two iterations write the same file")
             return False
         try:
             fold(self.work.frame, self.work.spec.carried, done.entries, done.conditional)
         except Exception:
             return False  # in place it raises where it should
         self.written.update(done.files)
+        place_files(done.files, self.brought)
         for number, state in done.changes:
             put_state(self.world.objects[number], state)
         self.settings.tap.replay(done.outputs)
@@ -379,6 +377,8 @@ class Parallel:
         """End the children; files that iterations after the last one wrote are taken back."""
         if os.getpid() != self.owner:
             return
+        if self.away is not None:
+            self.away.end()
         self._kill()
         self.selector.close()
         with self.quiet():

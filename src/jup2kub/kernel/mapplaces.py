@@ -53,6 +53,11 @@ class Place:
             self.pace = max(seconds / iterations, 0.5 * self.pace)
 
     @property
+    def name(self) -> str:
+        """What tells the present execution of the loop from all others in the cell."""
+        return f"{self.spec.cell}.{self.spec.line}.{self.spec.column}.{self.runs}"
+
+    @property
     def mean(self) -> float:
         """Seconds of an execution."""
         return self.seconds / self.looked if self.looked else 0.0
@@ -88,6 +93,7 @@ class Places:
             "mapped": 0,
             "chunks": 0,
             "adopted": 0,
+            "far": 0,
             "reason": "",
         }
         if place.runs <= TOLD:

@@ -18,7 +18,9 @@ from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from .chunks import Codec
+from .mapaway import Start
 from .mapfolds import Frame
+from .maphost import Host
 from .mapitems import Items, why_not
 from .mapparent import Parallel
 from .mapplaces import Place, Places
@@ -38,10 +40,6 @@ ASK_SECONDS = 0.5
 
 class MapRefused(RuntimeError):
     """`#| map` asked for a map step and this loop cannot be one."""
-
-
-class LeaveCell(BaseException):
-    """The wanted iterations are done and recorded; the rest of the cell is not this process's work."""
 
 
 def _yes() -> bool:
@@ -81,8 +79,10 @@ class MapSettings:
     """Digest of all that the cell's loops depend on; empty = chunks are not kept."""
     chunk_secret: str = ""
     """Seals what is kept: nothing else is read back."""
-    only: tuple[int, int] | None = None
-    """Run these iterations alone, keep their record, and leave the cell by `LeaveCell`; None = the whole loop."""
+    away: Any = None
+    """Whether loops may go to other agents, and how: `mapaway.Away`; None = they stay."""
+    host: Any = None
+    """The loop of which chunks are wanted here, and nothing else of the cell: `maphost.Part`; None = the whole cell."""
     chunk_seconds: float = 0.5
     callback: Callable[[Mapping[str, Any]], None] | None = None
     """Called with each loop's report when it ends."""
@@ -125,8 +125,8 @@ def report() -> list[dict[str, Any]]:
     """Return what each wrapped loop did since `install`, in order of their starts.
 
     Keys: `cell`, `line`, `function`, `asked`, `seconds`, `work` (seconds it would have taken in one process),
-    `iterations`, `mapped` (iterations from children), `chunks`, `adopted` (chunks found finished), `reason` (why
-    iterations ran in place; empty = as planned).
+    `iterations`, `mapped` (iterations from children), `chunks`, `adopted` (chunks found finished), `far` (iterations from
+    other agents), `reason` (why iterations ran in place; empty = as planned).
     """
     return STATE.places.reports
 
@@ -139,14 +139,15 @@ def seconds() -> dict[str, float]:
 def wrap(text: str, iterable: Any) -> Any:
     """Return what stands for `iterable` in a `for` statement; `text` is the loop's spec."""
     place = STATE.places.of(text)
-    if STATE.busy or place.pass_over(iterable):
+    if STATE.busy or (place.pass_over(iterable) and not _told_of(place)):
         return iterable
     return itertools.chain.from_iterable(_Loop(place, iterable, None).parts())
 
 
 def on(text: str) -> bool:
     """Return whether an execution of a comprehension is looked at."""
-    return not (STATE.busy or STATE.places.of(text).seldom())
+    place = STATE.places.of(text)
+    return not STATE.busy and (not place.seldom() or _told_of(place))
 
 
 def head(text: str, iterable: Any, one: Callable[[Any], Any]) -> Iterator[Any]:
@@ -189,6 +190,14 @@ def _caller() -> Any:
     return sys._getframe(2)
 
 
+def _told_of(place: Place) -> bool:
+    """Whether this execution of a loop is one that was sent away."""
+    settings, name = STATE.settings, place.name
+    return (settings.host is not None and settings.host.place == name) or (
+        settings.away is not None and settings.away.known(name) is not None
+    )
+
+
 class _Loop:
     """One execution of one wrapped loop."""
 
@@ -202,6 +211,10 @@ class _Loop:
         self.parallel = False
         self.pace = 0.0
         self.cores = 1
+        self.agents = 0
+        self.name = place.name
+        away = STATE.settings.away
+        self.start = None if away is None else Start(self.name, away.soiled(), time.perf_counter())
         self.started = time.perf_counter()
         self.report = STATE.places.report(place)
 
@@ -245,13 +258,14 @@ class _Loop:
     def _probe(self) -> Iterator[Any]:
         """Run iterations in place, timed, until it is clear whether children pay."""
         settings, clock = STATE.settings, time.perf_counter
+        if settings.host is not None:
+            self._wait_here()
+            return
         if not self._possible():
             return
-        if settings.only is not None:
-            self.parallel = True
-            return
         began = clock()
-        if self._known():
+        known = settings.away.known(self.name) if settings.away is not None else None
+        if self._sent(0, known) if known else self._known():
             return
         for item in self.iterator:
             before = clock()
@@ -267,11 +281,40 @@ class _Loop:
             mean = (now - began) / self.done
             pace = self.pace = max(mean, min(now - before, 2 * mean))
             sure = now - began >= PROBE
-            if left >= 2 and (self.spec.asked or (sure and pace >= CHEAP and self._saves(left))):
+            if known and self.done <= known[0]:
+                if self._sent(self.done, known):
+                    return
+            elif left >= 2 and (self.spec.asked or (sure and pace >= CHEAP and self._saves(left))):
                 if self._take(left):
                     return
             elif sure and mean < CHEAP / 10:
                 return  # a tight loop: the rest runs at its own speed
+
+    def _wait_here(self) -> None:
+        """In a kernel that is wanted for one loop alone: if this is it, go to where its chunks begin."""
+        part = STATE.settings.host
+        if part.place != self.name:
+            return  # it comes before, and runs in place
+        if not self._possible():
+            part.unfit(self.report["reason"])
+        for _ in itertools.islice(self.iterator, part.done):
+            self.done += 1
+        self.pace, self.parallel = 4 * part.pace, True  # what it reads is looked at with patience
+
+    def _sent(self, done: int, known: tuple[int, float]) -> bool:
+        """Whether the loop goes away once more, at the iteration where it did in an earlier life of the cell."""
+        self.pace = known[1]
+        return done == known[0] and self._goes_away((self.items.total or 0) - done)
+
+    def _goes_away(self, left: int) -> bool:
+        """Whether other agents run the rest."""
+        away = STATE.settings.away
+        if away is not None and left >= 2:
+            self.agents = away.agents(self.start, self.spec.asked, self.pace * left, left)
+        self.parallel = self.agents > 0
+        if self.parallel:
+            self.report["reason"] = ""
+        return self.parallel
 
     def _saves(self, left: int) -> bool:
         workers = min(STATE.settings.workers, max(left, 1))
@@ -291,6 +334,8 @@ class _Loop:
         now = time.perf_counter()
         if now - STATE.asked < ASK_SECONDS:
             return False
+        if self._goes_away(left):
+            return True
         wanted = min(STATE.settings.workers, self.spec.limit or left, left)
         self.cores = STATE.settings.cores(wanted)
         self.parallel = self.cores > 1 or wanted == 1
@@ -303,11 +348,11 @@ class _Loop:
     def _possible(self) -> bool:
         settings = STATE.settings
         reason = why_not(self.iterable)
-        if not reason and settings.only is None and settings.workers > 1 and not settings.may_fork():
+        if not reason and settings.workers > 1 and not settings.may_fork():
             reason = "this process cannot be forked safely"
         if reason and self.spec.asked:
             raise MapRefused(f"J2K367 the loop in line {self.spec.line} cannot be a map step: {reason}")
-        if not reason and settings.only is None and settings.workers < 2:
+        if not reason and settings.workers < 2:
             reason = "one worker"
         self.report["reason"] = reason
         return not reason
@@ -325,8 +370,11 @@ class _Loop:
             self.place.runs,
             self.cores,
             time.perf_counter() - self.started,
+            self.agents,
+            self.start,
         )
-        engine = Parallel(work, STATE.settings, STATE.namespace, self.report)
+        kind = Parallel if STATE.settings.host is None else Host
+        engine = kind(work, STATE.settings, STATE.namespace, self.report)
         STATE.busy = True
         try:
             yield from engine.run()
@@ -335,8 +383,6 @@ class _Loop:
             engine.close()
             STATE.settings.cores(0)
             self.values = engine.values
-        if STATE.settings.only is not None:
-            raise LeaveCell
 
 
 def _loop_frame() -> Any:

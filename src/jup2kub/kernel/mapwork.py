@@ -30,6 +30,10 @@ class Work(NamedTuple):
     """Children that may compute at once, for now."""
     spent: float
     """Seconds since the loop began."""
+    agents: int = 0
+    """Others that shall run its chunks; 0 = this process and its children do."""
+    start: Any = None
+    """How the loop began, if it may go to them: `mapaway.Start`."""
 
 
 def cut(work: Work, end: int, settings: Any, start: int, stop: int) -> list[Range]:

@@ -234,21 +234,6 @@ def test_finished_chunks_are_adopted_by_a_later_run(tmp_path: Path) -> None:
     assert [x for x, _ in run(source, kept).namespace["out"]] == list(range(9))
 
 
-def test_a_part_of_a_loop_leaves_its_record_for_the_whole(tmp_path: Path) -> None:
-    source = "out = []\nfor x in range(9):\n    print(x)\n    out.append(hex(x).zfill(3))"
-    child = os.fork()
-    if child == 0:
-        try:
-            run(source, settings(chunk_folder=str(tmp_path), chunk_key="k", only=(3, 6)))
-        except maps.LeaveCell:
-            os._exit(0)
-        os._exit(1)
-    assert os.waitpid(child, 0)[1] == 0
-    done = run(source, settings(chunk_folder=str(tmp_path), chunk_key="k"))
-    assert done.reports[0]["adopted"] == 1
-    assert done.printed.split() == [str(i) for i in range(9)]
-
-
 def children() -> set[str]:
     """Return the pids of this process's children, ended ones that nobody has waited for included."""
     return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}

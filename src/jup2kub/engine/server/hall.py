@@ -32,6 +32,7 @@ ROUTES = (
     "events",
     "result",
 )
+SHARES = ("spread", "gathered")
 STAFF = ("needs", "gone", "words")
 
 
@@ -60,6 +61,8 @@ class Hall:
         self.site.routes["land"] = self.flights.land
         for route in ROUTES:
             self.site.routes[route] = self._to_desk(route)
+        for route in SHARES:
+            self.site.routes[route] = self._to_shares(route)
         for route in STAFF:
             self.site.routes[route] = self._to_staff(route)
 
@@ -70,6 +73,9 @@ class Hall:
 
     def _to_desk(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         return lambda body: getattr(self.floor.of(body), route)(body)
+
+    def _to_shares(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
+        return lambda body: getattr(self.floor.of(body).shares, route)(body)
 
     def _to_staff(self, route: str) -> Callable[[Mapping[str, Any]], Any]:
         def act(body: Mapping[str, Any]) -> Any:
