@@ -1,13 +1,19 @@
-"""`jup2kub clean`: remove from the store what is no longer needed."""
+"""`jup2kub clean`: remove from the store, and from the cache of image layers, what is no longer needed."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
+import time
+from pathlib import Path
 
 from jup2kub.cli import common
-from jup2kub.errors import EXIT_OK
+from jup2kub.errors import EXIT_OK, EnvironmentProblem
+from jup2kub.images import trim
+from jup2kub.images.blobs import Blobs, default_folder
+from jup2kub.images.trim import Trimmed
 from jup2kub.kit.canon import to_json
 
 UNITS = {
@@ -39,6 +45,13 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="drop the least recently used beyond this size (default: what `run` keeps the store to)",
     )
+    parser.add_argument(
+        "--keep-layers",
+        type=size,
+        metavar="SIZE",
+        default=trim.CAP,
+        help="drop the least recently used layers of images beyond this size (default: 20Gi)",
+    )
     parser.add_argument("--dry-run", action="store_true", help="only say what would be dropped")
     common.store_option(parser)
 
@@ -47,13 +60,31 @@ def act(options: argparse.Namespace) -> int:
     """Run the verb."""
     with common.store(options) as store:
         report = store.sweep(options.keep, dry_run=options.dry_run)
+    layers = trimmed(options.keep_layers, options.dry_run)
     if options.json:
-        common.result(json.dumps(to_json(report)))
+        images = {**to_json(layers), "freed": layers.freed}
+        common.result(json.dumps({**to_json(report), "images": images}))
         return EXIT_OK
-    for dropped in report.dropped:
-        common.result(
-            f"{dropped.kind:<9} {dropped.name[:40]:<40} {dropped.bytes / 1e6:>9.1f} MB  {dropped.reason}"
-        )
+    rows = [(d.kind, d.name, d.bytes, d.reason) for d in report.dropped]
+    rows += [(d.kind, d.name, d.bytes, d.reason) for d in layers.dropped]
+    for kind, name, freed, reason in rows:
+        common.result(f"{kind:<9} {name[:40]:<40} {freed / 1e6:>9.1f} MB  {reason}")
     word = "would free" if options.dry_run else "freed"
     common.result(f"{word} {report.freed / 1e6:.1f} MB; {report.kept_bytes / 1e6:.1f} MB kept")
+    common.result(
+        f"{word} {layers.freed / 1e6:.1f} MB of image layers; {layers.kept_bytes / 1e6:.1f} MB kept"
+    )
     return EXIT_OK
+
+
+def trimmed(keep: int, dry_run: bool) -> Trimmed:
+    """Trim the cache of layers, if there is one. Raises EnvironmentProblem (J2K618)."""
+    folder = default_folder(os.environ, Path.home())
+    if not folder.is_dir():
+        return Trimmed(dry_run, (), 0)
+    try:
+        return trim.trim(Blobs(folder), keep, time.time(), dry_run=dry_run)
+    except OSError as error:
+        raise EnvironmentProblem(
+            "J2K618", f"the cache of images cannot be trimmed: {error}", f"see who may write into {folder}"
+        ) from error

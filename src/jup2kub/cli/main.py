@@ -37,7 +37,7 @@ VERBS = {
     "render": "write a run's Kubernetes objects into a folder",
     "export": "write the plan for another workflow system: Argo, Kubeflow Pipelines, Pegasus",
     "service": "show a service's address in a cluster, and what it answers",
-    "clean": "remove what is no longer needed from the store",
+    "clean": "remove what is no longer needed from the store and the cache of layers",
 }
 
 

@@ -7,12 +7,16 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 from jup2kub.errors import EnvironmentProblem
+
+FRESH = 3600
+"""Seconds after which another use of a blob is noted again."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +53,15 @@ class Sink:
 class Blobs:
     """A folder of blobs and of records about them. Writers need no lock: a name appears only when it is whole.
 
-    Making one raises EnvironmentProblem (J2K618) where the folder cannot be written.
+    When a blob was last used its time of access tells. Making one raises EnvironmentProblem (J2K618) where the folder cannot be written.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._blobs = root / "sha256"
-        self._records = root / "records"
+        self.folder = root / "sha256"
+        self.records = root / "records"
         try:
-            for folder in (self._blobs, self._records):
+            for folder in (self.folder, self.records):
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise EnvironmentProblem(
@@ -68,14 +72,19 @@ class Blobs:
 
     def path(self, digest: str) -> Path:
         """Return where the blob lies, whether it is there or not."""
-        return self._blobs / digest.removeprefix("sha256:")
+        return self.folder / digest.removeprefix("sha256:")
 
     def has(self, blob: Blob) -> bool:
-        """Return whether the blob is there, with its size: what is torn counts as absent."""
+        """Return whether the blob is there, with its size: what is torn counts as absent. Who asks is going to use it."""
+        path = self.path(blob.digest)
         try:
-            return self.path(blob.digest).stat().st_size == blob.size
+            facts = path.stat()
+            now = time.time_ns()
+            if now - facts.st_atime_ns > FRESH * 10**9:
+                os.utime(path, ns=(now, facts.st_mtime_ns))
         except OSError:
             return False
+        return facts.st_size == blob.size
 
     def put(self, data: bytes) -> Blob:
         """Keep `data`."""
@@ -93,7 +102,7 @@ class Blobs:
     @contextlib.contextmanager
     def writing(self) -> Iterator[Sink]:
         """Give a sink whose content becomes a blob when the block ends without an error."""
-        handle, name = tempfile.mkstemp(dir=self._blobs, prefix=".new-")
+        handle, name = tempfile.mkstemp(dir=self.folder, prefix=".new-")
         try:
             with os.fdopen(handle, "wb") as file:
                 sink = Sink(file)
@@ -110,17 +119,17 @@ class Blobs:
     def record(self, key: str) -> Mapping[str, Any] | None:
         """Return what was remembered under the key (hexadecimal digits); None = nothing, or nothing readable."""
         try:
-            found = json.loads((self._records / f"{key}.json").read_text(encoding="utf-8"))
+            found = json.loads((self.records / f"{key}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         return found if isinstance(found, dict) else None
 
     def remember(self, key: str, record: Mapping[str, Any]) -> None:
         """Keep a record; the last one wins."""
-        handle, name = tempfile.mkstemp(dir=self._records, prefix=".new-")
+        handle, name = tempfile.mkstemp(dir=self.records, prefix=".new-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
             json.dump(record, file, sort_keys=True)
-        os.replace(name, self._records / f"{key}.json")
+        os.replace(name, self.records / f"{key}.json")
 
 
 def default_folder(environ: Mapping[str, str], home: Path) -> Path:

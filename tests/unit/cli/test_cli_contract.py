@@ -20,6 +20,7 @@ from jup2kub.errors import (
     EXIT_OK,
     EXIT_USAGE,
 )
+from jup2kub.images.blobs import Blobs
 
 HEAVY = "total = 0\nfor i in range(30_000_000):\n    total += i * i\n{name} = total"
 BRANCHES = ["import math", HEAVY.format(name="a"), HEAVY.format(name="b"), "print(a + b)"]
@@ -400,3 +401,19 @@ def test_a_store_that_is_no_store_is_refused(call: Call, tmp_path: Path) -> None
         result = call(*words, "--store", "full")
         assert (result.code, result.out) == (EXIT_ENVIRONMENT, "")
         assert "J2K504" in result.err
+
+
+def test_layers_of_images_are_trimmed_too(
+    call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    assert call("clean", "--json").json["images"]["kept_bytes"] == 0
+    assert not (tmp_path / "cache" / "jup2kub-images").exists()
+    blobs = Blobs(tmp_path / "cache" / "jup2kub-images")
+    path = blobs.path(blobs.put(bytes(2_000_000)).digest)
+    os.utime(path, (1e9, 1e9))
+    said = call("clean", "--keep-layers", "1M", "--dry-run").out
+    assert "would free 2.0 MB of image layers; 0.0 MB kept" in said
+    assert path.exists()
+    assert call("clean", "--keep-layers", "1M", "--json").json["images"]["freed"] == 2_000_000
+    assert not path.exists()
