@@ -20,10 +20,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jup2kub.agent.judge import beyond
 from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.launch import find
 from jup2kub.agent.rewind import UndoLog
+from jup2kub.agent.seen import with_seen
 from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.agent.world import world
 from jup2kub.collect import collect
@@ -31,15 +31,11 @@ from jup2kub.engine import lives
 from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, EnvironmentProblem, Jup2KubError, UsageError
 from jup2kub.ipynb.write import write
 from jup2kub.kit.canon import from_json
-from jup2kub.model.facts import Facts
 from jup2kub.model.job import Job
 from jup2kub.model.parts import LAST, PARTS_VERSION, Part, Parts
-from jup2kub.model.plan import CellEdge, CellPlan, Plan
 from jup2kub.store import RunKey
 from jup2kub.store.files import FileStore
 
-RULE = "seen"
-"""Rule of the edges that were met while running."""
 WAYS_OUT = {
     "J2K602": "look whether it has; exported with another `--name`, the notebook runs from its beginning"
 }
@@ -67,27 +63,6 @@ def read(path: Path) -> Parts:
         return from_json(Parts, document)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UsageError("J2K741", f"cannot use {path}: {error}", "export the notebook again") from error
-
-
-def with_seen(plan: Plan, facts: Mapping[int, Facts]) -> Plan:
-    """Return the plan with the versions that cells were seen to make beyond it, and the edges to those who use them.
-
-    A result that was made without such a cell then has another key than the one that is looked for, and is not taken.
-    """
-    made = {cell.index: beyond(cell, facts[cell.index]) for cell in plan.cells if cell.index in facts}
-    cells = tuple(replace(c, mutates=c.mutates | made.get(c.index, frozenset())) for c in plan.cells)
-    edges = tuple(
-        CellEdge(source, cell.index, RULE, name)
-        for source, names in sorted(made.items())
-        for name in sorted(names)
-        for cell in cells
-        if cell.index > source and name in _uses(cell)
-    )
-    return replace(plan, cells=cells, cell_edges=plan.cell_edges + edges)
-
-
-def _uses(cell: CellPlan) -> frozenset[str]:
-    return cell.reads | cell.mutates | cell.deletes
 
 
 def main(arguments: list[str]) -> int:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from jup2kub.agent.apart import define
 from jup2kub.agent.discretion import shows_secret
 from jup2kub.agent.hands import Hands
+from jup2kub.agent.intents import announce
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel, RequestFailed
@@ -108,6 +109,7 @@ class MainLine:
         if record is not None:
             await self._define(cell)
             session.adopt(cell, record, again=past is not None)
+            self.surprises.begin(index)
             await self._set_pending(cell, record_names(record))
         elif past is not None and not self._outdated(cell):
             await self._again(cell, past)
@@ -301,7 +303,7 @@ class MainLine:
             await self._fetch(set(self.pending))
         else:
             await self.settle(cell)
-        session.begin(cell)
+        announce(session, cell)
         self.surprises.begin(index)
         undo = session.undo.begin(index)
         start = time.time()

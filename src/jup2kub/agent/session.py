@@ -5,6 +5,7 @@ The same object serves the main line and the steps; it owns no process.
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -30,9 +31,6 @@ from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot, Store
 
 Record = Mapping[str, Any]
-ACTS = frozenset({"network", "process", "device", "outside", "shell"})
-"""Effects that are announced before and never repeated by themselves."""
-WORLD = frozenset({"network", "device", "outside"})
 UNREPEATABLE = frozenset({"network", "process", "clock", "unseeded", "shell", "device", "outside", "input"})
 
 
@@ -55,6 +53,8 @@ class Terms:
     """Keep what files were before every cell, so that the whole run can be undone."""
     redo: frozenset[int] = frozenset()
     """Cells with effects that may act again although an earlier attempt may have acted."""
+    asked: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Names the user's call: for each, a cell of `redo` acts once more, and not at every try."""
     skip: frozenset[int] = frozenset()
     """Cells that are left out."""
     collect: tuple[str, ...] = ()
@@ -105,6 +105,8 @@ class Session:
         """Digests of the files that were written, as the run left them."""
         self.generations: dict[int, int] = {}
         """Generations of the slots that cells are to be committed to, where somebody else has chosen them."""
+        self.looked: dict[int, int] = {}
+        """Latest generation of each cell when its records were looked at; -1 = there was none."""
         self.fence: Callable[[], None] = lambda: None
         """Called before each cell of the main line; raises Interrupted where another main line has taken over."""
         self.see: Callable[[], set[str]] = set
@@ -236,29 +238,9 @@ class Session:
         for index in [i for i, r in self.records.items() if r.get("held")]:
             del self.records[index]
 
-    def begin(self, cell: CellPlan) -> None:
-        """Before a cell that acts on the world: say exclusively that it starts.
-
-        Raises Interrupted (J2K602) if an earlier attempt of this run may have acted already.
-        """
-        self.fence()
-        if not cell.effects & ACTS:
-            return
-        run, index = self.terms.run, cell.index
-        tries = sorted(generation for generation, other in self.store.intents(run) if other == index)
-        if tries and index not in self.terms.redo and not self._harmless(cell):
-            raise Interrupted(
-                "J2K602",
-                f"cell {index} may have acted already ({', '.join(sorted(cell.effects & ACTS))})",
-                f"look whether it has; then `jup2kub run` with `--redo {index}` or `--skip {index}`",
-            )
-        generation = tries[-1] + 1 if tries else 0
-        self.store.intent(run, generation, index, {"cell": index, "started": time.time()})
-
-    def _harmless(self, cell: CellPlan) -> bool:
-        """Whether a finished cell, whose values could not be kept, may act once more by itself."""
-        latest = self.store.latest(self.terms.run, self.slot(cell.index).step)
-        return latest is not None and latest[1]["status"] == "ok" and not cell.effects & WORLD
+    def made_from_these(self, cell: int, record: Record) -> bool:
+        """Return whether a record of the cell was made from what this line has: not by one that met something else."""
+        return bool(set(record.get("keys", ())) & set(self.keys.all_of(cell)))
 
     def worth(self, cell: CellPlan) -> bool:
         """Return whether a finished cell of the main line may be committed at all."""
@@ -274,11 +256,12 @@ class Session:
         if cell.cache is False or index in self.untrusted or cell.barrier or not self._adoptable(cell):
             return None
         latest = self.store.latest(self.terms.run, self.slot(index).step)
-        keys = self.keys.all_of(index)
+        self.looked[index] = latest[0].generation if latest else -1
         found = [latest[1]] if latest else []
         if not self.terms.fresh:
-            found += [r for r in (self._recalled(key, cell) for key in keys) if r is not None]
-        fitting = (r for r in found if set(r.get("keys", ())) & set(keys) and self._stands(cell, r))
+            recalled = (self._recalled(key, cell) for key in self.keys.all_of(index))
+            found += [r for r in recalled if r is not None]
+        fitting = (r for r in found if self.made_from_these(index, r) and self._stands(cell, r))
         return next(fitting, None)
 
     def _adoptable(self, cell: CellPlan) -> bool:

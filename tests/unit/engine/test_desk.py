@@ -57,7 +57,7 @@ class Lab:
         return list(found["letters"])
 
     def send(self, cell: int, turn: int, desk: Desk | None = None, inputs: tuple[int, ...] = ()) -> None:
-        wanted = [{"cell": i, "generation": 0} for i in inputs]
+        wanted = [{"cell": i, "generation": 0, "near": True} for i in inputs]
         body = {"task": f"cell-{cell}", "cell": cell, "turn": turn, "generation": 0, "inputs": wanted}
         (desk or self.desk).send(body)
 
@@ -381,3 +381,52 @@ def test_before_there_is_a_job_who_asks_hears_that_and_nothing_of_agents() -> No
     hall = Hall(MemoryStore(), "secret", "run")
     with pytest.raises(StoreProblem, match="no job yet: it comes after the project's files"):
         hall.site.post("status", {})
+
+
+def test_what_is_spent_is_not_forgiven_by_a_server_that_starts_again(lab: Lab) -> None:
+    lab.join("w1")
+    lab.join("w2")
+    lab.send(1, turn=1)
+    for number in (1, 2):
+        outcome = {
+            "kind": "lost",
+            "cell": 1,
+            "reason": "memory ran out",
+            "cause": "memory",
+            "peak": 100 << 20,
+        }
+        lab.report("w2", number, event="ended", task="cell-1", attempt=number, outcome=outcome)
+        lab.clock.now += 120.0
+        for worker in ("w1", "w2"):
+            lab.desk.beat({"worker": worker})
+        lab.desk.tick()
+    again = lab.again()
+    known = again.state.tasks["cell-1"]
+    assert (dict(known.spent), known.number, known.memory) == ({"memory": 2}, 2, 400 << 20)
+    fresh = Desk(lab.store, lab.run, job(), BlobRef("0" * 64, 1), Config(), lab.clock, round_=1)
+    assert not fresh.state.tasks["cell-1"].spent, "who runs once more has all budgets again"
+
+
+def test_a_cell_that_kills_the_main_kernel_is_remembered_by_the_next_server(lab: Lab) -> None:
+    lab.join("w1")
+    told = {"kind": "start", "cell": 2, "where": "main"}
+    lab.report("w1", 1, event="told", task="main", attempt=1, told=told)
+    lab.desk.left("w1", "its node is gone")
+    again = lab.again()
+    lab.join("w2", again)
+    lab.clock.now += 60.0
+    again.beat({"worker": "w2"})
+    again.tick()
+    (letter,) = lab.letters("w2", desk=again)
+    assert (letter["task"], letter["deaths"]) == ("main", {"2": 1})
+
+
+def test_a_record_that_is_there_when_a_cell_is_sent_ends_it(lab: Lab) -> None:
+    lab.join("w1")
+    lab.join("w2")
+    won, _ = lab.store.commit(Slot(lab.run, "cell-1"), {"status": "ok", "by": "an earlier sending"})
+    assert won
+    lab.send(1, turn=1)
+    assert not lab.letters("w2")
+    settled = lab.letters("w1")[-1]
+    assert (settled["do"], settled["state"], settled["turn"]) == ("settled", "COMMITTED", 1)

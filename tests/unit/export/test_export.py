@@ -15,6 +15,7 @@ import pytest
 import yaml
 
 from jup2kub.agent.keys import Keys
+from jup2kub.agent.seen import with_seen
 from jup2kub.errors import UsageError
 from jup2kub.export import argo, cut, kfp, pegasus
 from jup2kub.export.site import Site, checked
@@ -25,7 +26,6 @@ from jup2kub.model.job import Job
 from jup2kub.model.notebook import Cell, Notebook
 from jup2kub.model.parts import LAST, Parts
 from jup2kub.model.plan import CellEdge, CellPlan, Plan, Step
-from jup2kub.part import with_seen
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "export"
 SITE = Site("registry.example/science:1", "study", host="/data/shared")

@@ -11,14 +11,16 @@ from jup2kub.agent.files import put_back
 from jup2kub.agent.hands import Line
 from jup2kub.agent.judge import Mispredicted, beyond
 from jup2kub.agent.observed import met
+from jup2kub.agent.seen import versions_beyond
 from jup2kub.agent.session import Session
 from jup2kub.agent.steps import Done, Lost, Outcome, Raised
 from jup2kub.engine.fresh import save_dear
 from jup2kub.engine.pod.workspace import Workspace, made_folders
 from jup2kub.engine.tasks import COMMITTED
 from jup2kub.kit.canon import from_json, to_json
+from jup2kub.kit.graph import closure
 from jup2kub.model.facts import Facts
-from jup2kub.model.plan import CellPlan
+from jup2kub.model.plan import CellPlan, Plan
 from jup2kub.model.run import CellOutcome
 
 QUEUED = 4
@@ -64,9 +66,12 @@ class RemoteHands:
         attempt: int,
         about: Mapping[str, Any],
         turns: Callable[[], int],
+        plan: Plan,
     ) -> None:
         self.session, self.desk, self.workspace = session, desk, workspace
         self.attempt, self.about, self._turns = attempt, about, turns
+        self.plan = plan
+        """As the job has it, and with it every step."""
         self.out: dict[str, Out] = {}
         self._waiting = False
 
@@ -97,9 +102,15 @@ class RemoteHands:
         reads = cell.reads | cell.mutates | cell.deletes
         settled = {n for n, p in line.pending.items() if n.startswith("@") and p in session.records}
         needed = {p for n, p in line.pending.items() if n in reads or n in settled}
-        inputs = {p for p in (*needed, *cell.before, *(o.cell for o in ops)) if p in line.out}
+        near = {p for p in (*needed, *cell.before, *(o.cell for o in ops)) if p in line.out}
+        # What those were made from, in turn, is in the key of the result.
+        inputs = closure(near, _before(session.plan)) & set(line.out)
         loaded = {o.cell for o in ops if o.names and not o.define} | needed
-        generation = session.store.next_generation(session.slot(index)).generation
+        looked = session.looked.get(index)
+        # A record that has come since is of the same sending: the server finds it in its place.
+        generation = (
+            session.store.next_generation(session.slot(index)).generation if looked is None else looked + 1
+        )
         turn = self._turns()
         letter = {
             "task": f"cell-{index}",
@@ -108,7 +119,11 @@ class RemoteHands:
             "generation": generation,
             "early": bool(line.out),
             "cpu": cell.cpu or 1.0,
-            "inputs": [{"cell": p, "generation": self.out[f"cell-{p}"].generation} for p in sorted(inputs)],
+            "inputs": [
+                {"cell": p, "generation": self.out[f"cell-{p}"].generation, "near": p in near}
+                for p in sorted(inputs)
+            ],
+            "beyond": {str(i): sorted(n) for i, n in versions_beyond(self.plan, session.plan).items()},
             "records": {
                 str(p): {"values": r["values"], "deleted": r["deleted"], "held": bool(r.get("held"))}
                 for p, r in session.records.items()
@@ -159,6 +174,8 @@ class RemoteHands:
         record = session.store.record(type(place)(place.run, place.step, place.chunk, out.generation))
         if record is None:
             return Lost("its commit cannot be found", "died")
+        if not session.made_from_these(index, record):
+            return Lost("it was made from other versions than there are now", "died")
         for name in made_folders(record):
             (session.terms.project / name).mkdir(parents=True, exist_ok=True)
         put_back(session.terms.project, record["files"], session.store, session.undo.begin(index))
@@ -178,6 +195,14 @@ class RemoteHands:
             await self.desk.end(tasks)
         for name in tasks:
             self.out[name].done.cancel()
+
+
+def _before(plan: Plan) -> dict[int, set[int]]:
+    """Return the cells that each cell comes after, by the plan and by the text."""
+    found: dict[int, set[int]] = {}
+    for source, target in (*((e.source, e.target) for e in plan.cell_edges), *plan.text_edges):
+        found.setdefault(target, set()).add(source)
+    return found
 
 
 def ended(outcome: Outcome, index: int, early: bool, generation: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.observed import met
 from jup2kub.agent.rewind import UndoLog
+from jup2kub.agent.seen import with_seen, with_versions
 from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.agent.steps import Attempt, Done, Lost, Outcome
 from jup2kub.agent.world import world
@@ -66,6 +67,7 @@ class Bench:
             offload=job.offload,
             digests=job.digests,
             redo=job.redo,
+            asked=f"job {self.round}",
             skip=job.skip,
             collect=job.collect,
             environ=dict(self.launch.env),
@@ -81,6 +83,8 @@ async def step(
     index, number = int(letter["cell"]), int(letter["attempt"])
     session = bench.session(f"{letter['task']}-{number}", letter["world"], tell)
     session.generations[index] = int(letter["generation"])
+    beyond = {int(i): frozenset(names) for i, names in letter["beyond"].items()}
+    session.use(with_versions(bench.job.plan, beyond), bench.job.keys)
     session.met.update({int(i): text for i, text in letter["met"].items()})
     session.records.update({int(i): record for i, record in letter["records"].items()})
     files, folders = dict(letter["files"]), list(letter["folders"])
@@ -88,11 +92,15 @@ async def step(
         producer = int(needed["cell"])
         record = bench.store.record(Slot(bench.run, f"cell-{producer}", 0, int(needed["generation"])))
         if record is None or record["status"] != "ok":
+            if not needed["near"]:
+                continue
             return ended(Lost(f"cell {producer}, which it reads, was not made", "unmade"), index, True, 0)
-        session.records[producer] = record
         session.keys.executed(
             producer, met(record["observed"], None if record["repeatable"] else record["token"])
         )
+        if not needed["near"]:
+            continue
+        session.records[producer] = record
         files.update(record["files"])
         folders += made_folders(record)
     cell = session.cells[index]
@@ -156,13 +164,14 @@ class Main:
         about = {"world": world(kernel, bench.launch, bench.job.modules)}
         session = bench.session(f"main-{self._epoch}", about["world"], self._tell)
         session.fence = self._fence
+        session.look_again = lambda: with_seen(session.plan, session.facts)
         session.flights = RemoteFlights(bench.desk.ask) if bench.job.shared else None
         turns = itertools.count(self._epoch * TURNS + 1)
         attempt = int(self.letter["attempt"])
 
         def hire(session: Session, launch: Launch, first: int) -> RemoteHands:
             self.hands = RemoteHands(
-                session, bench.desk, bench.workspace, attempt, about, lambda: next(turns)
+                session, bench.desk, bench.workspace, attempt, about, lambda: next(turns), bench.job.plan
             )
             return self.hands
 

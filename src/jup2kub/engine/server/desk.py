@@ -16,8 +16,9 @@ from typing import Any
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import INFRASTRUCTURE, KINDS_OF_LOSS, MEMORY, Config
 from jup2kub.engine.server import views
+from jup2kub.engine.server.spent import Spent
 from jup2kub.engine.state import advance
-from jup2kub.engine.tasks import LOST, MAIN, State, by_cell
+from jup2kub.engine.tasks import LOST, MAIN, by_cell
 from jup2kub.errors import StoreProblem
 from jup2kub.model.job import Job
 from jup2kub.store import BlobRef, Record, Slot, Store
@@ -67,7 +68,6 @@ class Desk:
         self._last: dict[str, Any] = {}
         """What the latest attempt of each task reported when it ended."""
         self._main_at: int | None = None
-        self._deaths: dict[str, int] = {}
         self.story: list[Letter] = []
         self._told = int(time.time() * 1000)
         """Number of the last event: those of a later server of the run are always higher."""
@@ -84,7 +84,8 @@ class Desk:
         """What pods wait for, in words."""
         self.rung: Callable[[], None] = lambda: None
         """Called, under the lock, when there is something to tell."""
-        self.state: State = by_cell(job.plan, config)
+        self._spent = Spent(store, run, round_)
+        self.state, self._deaths = self._spent.restore(by_cell(job.plan, config))
         self._restore()
 
     def _restore(self) -> None:
@@ -95,7 +96,8 @@ class Desk:
             # The agent that has the main line may be there still: it is given time to say so.
             main = self.state.tasks[MAIN]
             until = self._clock() + self.state.config.silence_seconds
-            lost = replace(main, state=LOST, until=until, number=epoch, reason="the run server was away")
+            number = max(epoch, main.number)
+            lost = replace(main, state=LOST, until=until, number=number, reason="the run server was away")
             self.state = replace(self.state, tasks={**self.state.tasks, MAIN: lost})
         for slot, record in self.store.records(self.run).items():
             self.committed(slot, record)
@@ -108,6 +110,7 @@ class Desk:
             self.state, commands = advance(self.state, event, self._clock())
             for command in commands:
                 self._do(command)
+            self._spent.note(self.state, self._deaths)
 
     def tick(self) -> float:
         """Let time have passed; return the seconds until that may matter again, at most one."""
@@ -303,17 +306,11 @@ class Desk:
             task, turn = str(body["task"]), int(body["turn"])
             slot = Slot(self.run, task, 0, int(body["generation"]))
             self._specs[task] = {k: v for k, v in body.items() if k not in ("worker", "task")}
-            needs = tuple(f"cell-{i['cell']}" for i in body["inputs"])
-            record = self.store.record(slot)
-            if record is not None and turn > self.state.tasks[task].turn:
-                # It ended while the server that it had been sent through was away.
-                self.committed(slot, record)
-                done = replace(self.state.tasks[task], turn=turn)
-                self.state = replace(self.state, tasks={**self.state.tasks, task: done})
-                self._settle(task)
-            else:
-                self._last.pop(task, None)
-                self.apply(ev.Sent(task, needs, turn, float(body.get("cpu", 1.0)), self._hold()))
+            needs = tuple(f"cell-{i['cell']}" for i in body["inputs"] if i["near"])
+            there = self.store.record(slot) is not None
+            self._last.pop(task, None)
+            cpu, record = float(body.get("cpu", 1.0)), str(slot.generation) if there else ""
+            self.apply(ev.Sent(task, needs, turn, cpu, self._hold(), record))
             return {}
 
     def _hold(self) -> float:
