@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
+import asyncio
 import contextlib
 import copy
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 
 from jup2kub.agent.session import Told
@@ -20,7 +20,8 @@ async def run(
 ) -> tuple[dict[int, CellOutcome], int | None]:
     """Run all code cells in order; return their outcomes, and the cell that ended the notebook or None.
 
-    Raises EnvironmentProblem (J2K402) if the kernel does not start.
+    A kernel that dies while it runs a cell ends the notebook there. Raises EnvironmentProblem (J2K402) if it does not
+    start.
     """
     import nbformat
     from nbclient import NotebookClient
@@ -32,32 +33,63 @@ async def run(
     )
     outcomes: dict[int, CellOutcome] = {}
     stopped: int | None = None
-    try:
-        async with client.async_setup_kernel():
-            for count, cell in enumerate(notebook.code, 1):
-                tell(Told("start", cell.index))
-                began, start = time.monotonic(), time.time()
-                node = document["cells"][cell.index]
-                with contextlib.suppress(CellExecutionError):
-                    await client.async_execute_cell(node, cell.index, execution_count=count)
-                outcome = _outcome(cell.index, count, node["outputs"], start, time.monotonic() - began)
-                outcomes[cell.index] = outcome
-                tell(Told("done", cell.index, seconds=outcome.seconds))
-                if outcome.status == "error" and not cell.may_raise:
-                    stopped = cell.index
-                    break
-    except (DeadKernelError, RuntimeError, OSError) as error:
-        raise EnvironmentProblem(
-            "J2K402", f"the kernel {kernel!r} does not run: {error}", "see whether it runs in Jupyter"
-        ) from error
-    finally:
-        # Of a kernel that did not start nbclient would try to be rid of at the end of the process.
-        atexit.unregister(client._cleanup_kernel)
+    async with _kernel(client, kernel):
+        for count, cell in enumerate(notebook.code, 1):
+            tell(Told("start", cell.index))
+            began, start = time.monotonic(), time.time()
+            node = document["cells"][cell.index]
+            died = False
+            try:
+                await client.async_execute_cell(node, cell.index, execution_count=count)
+            except CellExecutionError:
+                pass
+            except DeadKernelError as error:
+                this = asyncio.current_task()
+                if this is not None and this.cancelling():  # nbclient says the same when it is interrupted
+                    raise asyncio.CancelledError from error
+                died = True
+                why = f"the kernel died while it ran cell {cell.index}"
+                last = {
+                    "output_type": "error",
+                    "ename": "DeadKernelError",
+                    "evalue": why,
+                    "traceback": [why],
+                }
+                node["outputs"].append(nbformat.from_dict(last))  # type: ignore[no-untyped-call]
+            outcome = _outcome(cell.index, count, node["outputs"], start, time.monotonic() - began)
+            outcomes[cell.index] = outcome
+            tell(Told("done", cell.index, seconds=outcome.seconds))
+            if died or (outcome.status == "error" and not cell.may_raise):
+                stopped = cell.index
+                break
     if keep_going and stopped is not None:
         # What depends on the failed cell is not known, so everything may.
         later = [c.index for c in notebook.code if c.index > stopped]
         outcomes.update({i: CellOutcome(index=i, status="blocked") for i in later})
     return outcomes, stopped
+
+
+@contextlib.asynccontextmanager
+async def _kernel(client: Any, name: str) -> AsyncIterator[None]:
+    """Start the client's kernel, and end it whatever happens. Raises EnvironmentProblem (J2K402) if it does not start.
+
+    nbclient's own context would take Ctrl-C and requests to end for itself, and say that the kernel has died.
+    """
+    client.create_kernel_manager()
+    try:
+        try:
+            await client.async_start_new_kernel()
+            await client.async_start_new_kernel_client()
+        except (RuntimeError, OSError) as error:
+            raise EnvironmentProblem(
+                "J2K402", f"the kernel {name!r} does not run: {error}", "see whether it runs in Jupyter"
+            ) from error
+        yield
+    finally:
+        if client.kc is not None:
+            client.kc.stop_channels()
+        if client.km is not None and client.km.has_kernel:  # None: nbclient has seen to it
+            await client.km.shutdown_kernel(now=True)
 
 
 def _outcome(

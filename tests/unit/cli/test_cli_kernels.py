@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import venv
@@ -17,18 +19,26 @@ from jup2kub.cli import main as cli
 pytestmark = pytest.mark.kernel
 
 ECHO = '''
+import os
+import signal
+
 from ipykernel.kernelapp import IPKernelApp
 from ipykernel.kernelbase import Kernel
 
 
 class Echo(Kernel):
-    """A language in which a line says itself, and `fail` fails."""
+    """A language in which a line says itself, `fail` fails, `die` dies, `wait FILE` makes it and goes on for ever."""
 
     implementation = language = "echo"
     implementation_version = banner = "1"
     language_info = {"name": "echo", "mimetype": "text/plain", "file_extension": ".echo"}
 
     def do_execute(self, code, silent, *args, **kwargs):
+        if code == "die":
+            os._exit(1)
+        if code.startswith("wait"):
+            open(code.split()[1], "w").close()
+            signal.pause()
         if code.startswith("fail"):
             error = {"ename": "EchoError", "evalue": code, "traceback": ["at " + code]}
             self.send_response(self.iopub_socket, "error", error)
@@ -107,6 +117,30 @@ def test_a_failing_cell_of_another_language_ends_its_notebook(
     assert outputs(nb.with_name("nb.executed.ipynb")) == [["one\n"], ["EchoError"], []]
     assert cli.main(["run", str(nb), "--keep-going"]) == 1
     assert outputs(nb.with_name("nb.executed.ipynb"))[2] == [], "it may depend on the cell that failed"
+
+
+def test_a_kernel_of_another_language_that_dies_ends_its_notebook_and_keeps_what_was_done(
+    echo: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    nb = book(echo / "project" / "nb.ipynb", "echo", "echo", "one", "die", "three")
+    assert cli.main(["run", str(nb)]) == 1
+    assert "cell 1 raised DeadKernelError" in capfd.readouterr().err
+    assert outputs(nb.with_name("nb.executed.ipynb")) == [["one\n"], ["DeadKernelError"], []]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_notebook_of_another_language_is_interrupted_as_any_other(echo: Path, number: int) -> None:
+    began = echo / "began"
+    os.mkfifo(began)
+    nb = book(echo / "project" / "nb.ipynb", "echo", "echo", "one", f"wait {began}", "three")
+    command = [sys.executable, "-m", "jup2kub", "run", str(nb)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as running:
+        began.read_bytes()  # until the cell opens its other end
+        running.send_signal(number)
+        err = running.communicate(timeout=60)[1]
+    assert running.returncode == 130
+    assert "interrupted" in err
+    assert "Traceback" not in err
 
 
 def test_a_kernel_of_another_language_that_does_not_start_is_the_environments_fault(
