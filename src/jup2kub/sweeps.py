@@ -69,9 +69,7 @@ def read_sweep(data: bytes, name: str, resolve: Callable[[str], Any]) -> list[di
         if ending == ".csv":
             sets = _read_csv(text, resolve)
         elif ending in (".jsonl", ".ndjson"):
-            sets = [
-                _object(json.loads(line), n) for n, line in enumerate(text.splitlines(), 1) if line.strip()
-            ]
+            sets = [_line(line, n) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
         elif ending == ".json":
             sets = [_object(item, n) for n, item in enumerate(json.loads(text), 1)]
         else:
@@ -158,6 +156,14 @@ def _split(rest: str, text: str, resolve: Callable[[str], Any]) -> list[Any]:
         values.append(value)
         if not more:
             return values
+
+
+def _line(text: str, number: int) -> dict[str, Any]:
+    try:
+        item = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"line {number}, column {error.colno}: {error.msg}") from error
+    return _object(item, number)
 
 
 def _object(item: Any, number: int) -> dict[str, Any]:

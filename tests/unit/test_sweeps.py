@@ -85,6 +85,11 @@ def test_sweep_files_that_cannot_be_read_are_refused(name, data):
     assert name in caught.value.message
 
 
+def test_a_broken_line_is_named_by_its_place_in_the_file():
+    with pytest.raises(UsageError, match="line 3, column 6"):
+        sweeps.read_sweep(b'{"a": 1}\n\n{"a":\n', "s.jsonl", ipynb.resolve)
+
+
 def test_a_sweep_file_times_a_grid():
     assert sweeps.combine([{"a": 1}, {"a": 2}], {"b": (3, 4)}) == [
         {"a": 1, "b": 3},

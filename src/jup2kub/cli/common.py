@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from jup2kub.cli.streams import result as result
 from jup2kub.cli.streams import say as say
 from jup2kub.cli.words import duration as duration
 from jup2kub.cli.words import store_option as store_option
-from jup2kub.compose import CAP, Settings, default_store
+from jup2kub.compose import CAP, Settings, default_store, read_notebook
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.store.files import FileStore
 
@@ -109,6 +110,17 @@ def one_set(options: argparse.Namespace, verb: str) -> dict[str, Any]:
             f"name one value for each; `jup2kub run` with the same `-p` runs all {len(found)} sets",
         )
     return found[0]
+
+
+def say_of_parameters(wanted: Settings, sets: Sequence[Mapping[str, Any]]) -> None:
+    """Say, before anything runs, what is odd about the parameters: a name that the notebook does not set may be a slip.
+
+    Raises UsageError if the notebook cannot be read.
+    """
+    values = {name: value for one in sets for name, value in one.items()}
+    if values:
+        for text in ipynb.notes(read_notebook(replace(wanted, parameters={})), values):
+            say(f"note: {text}")
 
 
 def settings(options: argparse.Namespace, parameters: dict[str, Any] | None = None) -> Settings:

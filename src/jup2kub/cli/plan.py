@@ -30,6 +30,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
     wanted = common.settings(options, common.one_set(options, "plan"))
+    common.say_of_parameters(wanted, [wanted.parameters])
     store = open_store(wanted)
     try:
         notebook = read_notebook(wanted)

@@ -66,6 +66,7 @@ def act(options: argparse.Namespace) -> int:
     common.check_notebook(wanted.notebook)
     target = options.out or default_out(wanted.notebook)
     results.check_target(target, wanted.notebook)
+    common.say_of_parameters(wanted, sets)
     began = time.monotonic()
     if options.on == "kubernetes":
         done = importlib.import_module("jup2kub.cli.onkube").execute(options, wanted, target)
@@ -94,6 +95,7 @@ def sweep(options: argparse.Namespace, sets: list[dict[str, Any]]) -> int:
     common.check_notebook(wanted.notebook)
     folder = options.out or wanted.notebook.with_name(f"{wanted.notebook.stem}.sweep")
     results.check_target(folder / "sweep.csv", wanted.notebook, make=folder)
+    common.say_of_parameters(wanted, sets)
 
     def begin(
         tell: Callable[[int, Told], None], finished: Callable[[sweeping.Member], None]

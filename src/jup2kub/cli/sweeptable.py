@@ -53,6 +53,9 @@ def act(
     problems = [member.problem for member in done if member.problem is not None]
     if len(problems) == len(sets):
         raise problems[0]
+    for name in wanted.collect:
+        if not any(name in row.values for row in ordered):
+            common.say(f"note: no set has a variable `{name}`: its column is empty")
     if options.json:
         states = [
             {"parameters": r.parameters, "state": r.state, "seconds": round(r.seconds, 3)} for r in ordered

@@ -32,6 +32,7 @@ def act(options: argparse.Namespace) -> int:
         except OSError as error:
             raise common.unwritable(options.report, error) from error
     where.check_local(options)
+    common.say_of_parameters(wanted, [wanted.parameters])
     with Progress() as progress:
         progress.know(read_notebook(wanted))
         if options.on == "kubernetes":

@@ -330,6 +330,22 @@ def test_parameters_are_put_in_as_papermill_does(call: Call, tmp_path: Path) -> 
     assert executed.cells[-1].outputs[0].text == "0.5\n"
 
 
+@pytest.mark.kernel
+@pytest.mark.parametrize("verb", ["plan", "run"])
+def test_a_parameter_that_the_notebook_does_not_set_is_told_before_anything_runs(
+    verb: str, call: Call, tmp_path: Path
+) -> None:
+    book = notebook(tmp_path / "nb.ipynb", "alpha = 1", "print(alpha)")
+    document = json.loads(book.read_text())
+    document["cells"][0]["metadata"]["tags"] = ["parameters"]
+    book.write_text(json.dumps(document))
+    done = call(verb, book, "-p", "alhpa=2")
+    assert done.code == EXIT_OK
+    note = "note: the cell tagged `parameters` does not set `alhpa`; did you mean `alpha`?\n"
+    assert done.err.startswith(note)
+    assert "note" not in call(verb, book, "-p", "alpha=2").err
+
+
 # -- verify ------------------------------------------------------------------------------------------------------
 
 
