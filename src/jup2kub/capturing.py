@@ -72,12 +72,12 @@ def capture(
 
 
 def _open(folder: Path) -> None:
-    """Make the folder. Raises UsageError J2K231, or J2K657 if it holds something that no capture has written."""
+    """Make the folder. Raises EnvironmentProblem J2K231, UsageError J2K657 if it holds what no capture has written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         foreign = any(folder.iterdir()) and "seen" not in _earlier(folder)
     except OSError as error:
-        raise UsageError(
+        raise EnvironmentProblem(
             "J2K231", f"cannot write {folder}: {error.strerror}", "choose another `-o`"
         ) from error
     if foreign:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 from jup2kub.capture import wheels
 from jup2kub.capture.closure import Closed, Roots
@@ -95,10 +93,8 @@ def fetched(environment: Environment, candidates: Iterable[Candidate], vendor: V
         else:
             wanting.append(candidate)
     if wanting:
-        vendor.folder.mkdir(parents=True, exist_ok=True)
-        # Beside the cache: a move is then no copy.
-        with tempfile.TemporaryDirectory(dir=vendor.folder, prefix=".fetch-") as folder:
-            paths = fetch(environment, wanting, Path(folder))
+        with vendor.waiting_room() as folder:
+            paths = fetch(environment, wanting, folder)
             for candidate in wanting:
                 sha256, path = vendor.adopt(paths[candidate.name], candidate.sha256)
                 wheel = wheels.read(path, sha256, candidate.public_url)

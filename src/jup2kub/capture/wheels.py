@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -10,7 +11,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from email.message import Message
 from email.parser import HeaderParser
@@ -58,7 +59,10 @@ class Vendor:
         return path.is_file() and path.stat().st_size == wheel.bytes
 
     def adopt(self, path: Path, expected: str = "") -> tuple[str, Path]:
-        """Move a wheel in; return its sha256 and place. Raises EnvironmentProblem J2K673 if it is not the `expected`."""
+        """Move a wheel in; return its sha256 and place.
+
+        Raises EnvironmentProblem J2K673 if it is not the `expected`, J2K674 if the cache cannot be written.
+        """
         sha256 = file_sha256(path)
         if expected and sha256 != expected:
             raise EnvironmentProblem(
@@ -69,23 +73,47 @@ class Vendor:
         place = self._place(sha256)
         target = place / path.name
         if not target.is_file() or target.stat().st_size != path.stat().st_size:
-            place.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=place, prefix=".new-")
-            os.close(handle)
-            shutil.move(str(path), temporary)
-            os.chmod(temporary, 0o644)
-            os.replace(temporary, target)
+            with self._writing(place):
+                handle, temporary = tempfile.mkstemp(dir=place, prefix=".new-")
+                os.close(handle)
+                shutil.move(str(path), temporary)
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, target)
         return sha256, target
 
     def remember(self, key: str, wheels: Iterable[Wheel]) -> None:
-        """Note under `key` which wheels something stands for."""
+        """Note under `key` which wheels something stands for. Raises EnvironmentProblem J2K674."""
         path = self.folder / "known" / f"{key}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps([[w.filename, w.sha256, w.bytes, w.url] for w in wheels])
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        with self._writing(path.parent):
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            os.replace(temporary, path)
+
+    @contextlib.contextmanager
+    def waiting_room(self) -> Iterator[Path]:
+        """Give a folder for wheels that may move in: on the disk of the cache, so that a move is no copy.
+
+        Raises EnvironmentProblem J2K674.
+        """
+        with self._writing(self.folder):
+            room = tempfile.TemporaryDirectory(dir=self.folder, prefix=".fetch-")
+        with room as folder:
+            yield Path(folder)
+
+    @contextlib.contextmanager
+    def _writing(self, folder: Path) -> Iterator[None]:
+        """Make the folder; turn what the disk refuses within into J2K674."""
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            yield
+        except OSError as error:
+            raise EnvironmentProblem(
+                "J2K674",
+                f"the cache of wheels, {self.folder}, cannot be written: {error.strerror}",
+                "make room there, or name another folder for caches: `XDG_CACHE_HOME=DIR jup2kub …`",
+            ) from error
 
     def recall(self, key: str) -> tuple[Wheel, ...] | None:
         """Return the wheels noted under `key`, read again from their files; None if not all are there."""

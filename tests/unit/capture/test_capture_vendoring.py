@@ -204,3 +204,14 @@ def test_the_lock_in_the_words_of_pep_751(tmp_path: Path) -> None:
     ).is_file()
     assert travelling(lock).python.executable == ""
     assert pylock.lock_digest(travelling(lock)) == pylock.lock_digest(lock)
+
+
+def test_a_cache_that_cannot_be_written_is_told_with_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    vendor = Vendor(tmp_path / "file" / "wheels")
+    with pytest.raises(EnvironmentProblem, match="cannot be written") as caught:
+        vendor.remember("key", ())
+    assert caught.value.code == "J2K674"
+    assert "XDG_CACHE_HOME" in (caught.value.hint or "")
+    with pytest.raises(EnvironmentProblem, match="J2K674"), vendor.waiting_room():
+        raise AssertionError("there is no such room")
