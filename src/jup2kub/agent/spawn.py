@@ -57,7 +57,10 @@ class Spawned:
         except OSError as error:
             self._close()
             raise EnvironmentProblem(
-                "J2K402", f"the kernel {launch.name or launch.python!r} does not start: {error}"
+                "J2K402",
+                f"the kernel {launch.name or launch.python!r} does not start: {error}",
+                "its environment has been moved or removed: make its kernelspec anew "
+                "(`python -m ipykernel install --user`), or choose another with --kernel NAME",
             ) from error
         finally:
             theirs.close()
@@ -95,5 +98,5 @@ def peek(path: Path) -> str:
     try:
         metadata = json.loads(path.read_bytes())["metadata"]
         return str(metadata.get("kernelspec", {}).get("name", ""))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return ""

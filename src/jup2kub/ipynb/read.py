@@ -19,6 +19,8 @@ from .options import read_options
 from .syntax import to_python
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_HALF = re.compile("[\ud800-\udfff]")
+"""Half of a character that JSON writes as two: no text."""
 _NEWEST = 4
 _OPEN = "open it in Jupyter and save it again, or check that this is the file you meant"
 
@@ -129,6 +131,7 @@ def _upgrade(raw: Any, name: str) -> dict[str, Any]:
         raise UsageError("J2K204", f"{name} has notebook format {major}, which is not known", hint)
     try:
         document = raw if major == _NEWEST else _convert(raw)
+        _refuse_halves(document, name)
         document = _tidy(document)
         _validate(document)
     except UsageError:
@@ -137,6 +140,18 @@ def _upgrade(raw: Any, name: str) -> dict[str, Any]:
         message = str(error).strip().split("\n")[0]
         raise UsageError("J2K205", f"{name} does not follow the notebook format: {message}", _OPEN) from error
     return document
+
+
+def _refuse_halves(document: Mapping[str, Any], name: str) -> None:
+    """Refuse cells that no kernel can be sent, and no file can hold. Raises UsageError J2K201."""
+    for index, cell in enumerate(document["cells"]):
+        half = _HALF.search(str(_joined(cell.get("source", ""))))
+        if half:
+            raise UsageError(
+                "J2K201",
+                f"{name}: cell {index} holds half a character (\\u{ord(half[0]):x}), which is no text",
+                "remove it in Jupyter; a program that cuts text inside a character leaves such halves",
+            )
 
 
 def _convert(raw: dict[str, Any]) -> dict[str, Any]:

@@ -42,6 +42,8 @@ def read(*cells, minor=5, **metadata):
         (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [3]}', "J2K205"),
         (b'{"nbformat": 4, "nbformat_minor": 5, "metadata": [], "cells": "x"}', "J2K205"),
         (b'{"nbformat": 3, "worksheets": 7}', "J2K205"),
+        (b"[" * 100_000, "J2K202"),
+        (json.dumps(document(code("print('\ud83d')"))).encode(), "J2K201"),
     ],
 )
 def test_what_is_no_notebook_is_refused_with_a_way_out(data, expected):
@@ -50,6 +52,15 @@ def test_what_is_no_notebook_is_refused_with_a_way_out(data, expected):
     assert caught.value.code == expected
     assert "file.ipynb" in caught.value.message
     assert caught.value.hint
+
+
+def test_characters_that_json_writes_as_two_halves_are_read():
+    assert read(code("print('\N{GRINNING FACE}')")).code[0].source == "print('\N{GRINNING FACE}')"
+
+
+def test_halves_of_characters_in_old_outputs_keep_nothing_from_being_read():
+    outputs = [{"output_type": "stream", "name": "stdout", "text": "\ud83d"}]
+    assert read(code("1", outputs=outputs)).code[0].source == "1"
 
 
 def test_older_formats_are_upgraded():
