@@ -1,4 +1,5 @@
-"""Runs a case through the command line, in this process, and says whether it gives the sequential answer."""
+"""Runs a case through the command line, in this process, or by a run server and agents, and says whether it gives the
+sequential answer."""
 
 from __future__ import annotations
 
@@ -14,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from tests.jobs import quick
 
 from jup2kub.cli.main import main
+from jup2kub.collect import collect
+from jup2kub.compose import Settings
+from jup2kub.errors import Jup2KubError
 
 from .loader import Case, Pair, closure, write_case
 from .reference import answer, files, outputs
@@ -29,9 +34,12 @@ class Configuration:
     workers: int
     fork: bool
     offload: str
+    agents: int = 0
+    """Agents of a run server, each in a folder of its own; 0 = it runs on this machine."""
 
     def __str__(self) -> str:
-        return f"{self.mode}-{self.workers}-{'fork' if self.fork else 'nofork'}-{self.offload}"
+        where = f"jobs-{self.agents}" if self.agents else "fork" if self.fork else "nofork"
+        return f"{self.mode}-{self.workers}-{where}-{self.offload}"
 
     @property
     def words(self) -> list[str]:
@@ -40,9 +48,15 @@ class Configuration:
         return words if self.fork else [*words, "--no-fork"]
 
 
-CONFIGURATIONS = tuple(
-    Configuration(*c)
-    for c in itertools.product(("static", "hybrid"), (1, 2, 4), (True, False), ("auto", "all"))
+CONFIGURATIONS = (
+    *(
+        Configuration(*c)
+        for c in itertools.product(("static", "hybrid"), (1, 2, 4), (True, False), ("auto", "all"))
+    ),
+    *(
+        Configuration(*c)
+        for c in itertools.product(("static", "hybrid"), (3,), (False,), ("auto", "all"), (1, 2))
+    ),
 )
 
 
@@ -76,6 +90,8 @@ def run(case: Case, how: Configuration, folder: Path) -> list[Result]:
     Returns one result for each run.
     """
     expected = answer(case)
+    if how.agents:
+        return [_elsewhere(case, how, folder, n, expected) for n in range(2 if how.mode == "hybrid" else 1)]
     found = []
     for attempt in range(2 if how.mode == "hybrid" else 1):
         project = folder / f"project-{attempt}"
@@ -89,6 +105,34 @@ def run(case: Case, how: Configuration, folder: Path) -> list[Result]:
         got = outputs(nbformat.read(target, as_version=4), project)
         found.append(_compare(case, expected, {"outputs": got, "files": files(project)}))
     return found
+
+
+def _elsewhere(
+    case: Case, how: Configuration, folder: Path, attempt: int, expected: dict[str, Any]
+) -> Result:
+    """Run the case by a server and agents."""
+    project, lab = folder / f"project-{attempt}", folder / f"lab-{attempt}"
+    project.mkdir()
+    wanted = Settings(
+        write_case(case, project),
+        store=folder / "store",
+        plan=how.mode,
+        workers=how.workers,
+        fork=False,
+        offload=how.offload,
+        fresh=bool(attempt),
+    )
+    with _inside(project):
+        try:
+            done = quick.run(wanted, lab, how.agents)
+        except Jup2KubError as problem:
+            return Result("refused", str(problem))
+    text = json.dumps(collect(done.notebook, done.outcomes))
+    for pod in range(how.agents):
+        # In a pod the project has the path that it has here.
+        text = text.replace(str(lab / f"pod-{pod}" / "project"), str(project))
+    got = outputs(nbformat.reads(text, as_version=4), project)
+    return _compare(case, expected, {"outputs": got, "files": files(project)})
 
 
 def _compare(case: Case, expected: dict[str, Any], got: dict[str, Any]) -> Result:
