@@ -38,7 +38,9 @@ class Keep:
         session, index = self.session, self.cell.index
         known = (*self.cell.groups, *self.facts.aliases)
         began = time.monotonic()
-        saved, stuck = await save(session, kernel, names, known=known, apart=self.cell.definitions)
+        saved, stuck = await save(
+            session, kernel, names, known=known, apart=self.cell.definitions, aside=True
+        )
         facts = replace(
             self.facts,
             unshippable=lasting(stuck),

@@ -176,13 +176,13 @@ class Kernel:
         await self._ask("drop", names=sorted(names))
 
     async def save(
-        self, groups: Iterable[Iterable[str]], folder: str
+        self, groups: Iterable[Iterable[str]], folder: str, *, aside: bool = False
     ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
-        """Write each group of names into a file of `folder`.
+        """Write each group of names into a file of `folder`; `aside`: to be kept, nobody is going to load it soon.
 
         Returns the saved groups (``names, path, bytes, sha256, cells``) and why others cannot travel, by name.
         """
-        reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder)
+        reply = await self._ask("save", groups=[sorted(g) for g in groups], folder=folder, aside=aside)
         return list(reply["saved"]), dict(reply["unshippable"])
 
     async def reveals(self, texts: Iterable[str]) -> bool:

@@ -41,19 +41,20 @@ async def save(
     *,
     known: Iterable[Iterable[str]] = (),
     apart: Iterable[str] = (),
+    aside: bool = False,
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     """Save names into the store, all in one file, or if one of them cannot travel by co-variable groups (`known`).
 
     Names in `apart` get files of their own (definitions: a file that refers to them loads only where they are).
-    Returns value entries, and what cannot travel and why."""
+    `aside`: they are kept for a later run, nobody is going to load them soon. Returns value entries, and what cannot travel and why."""
     if not names:
         return [], {}
     lone = [[n] for n in names if n.startswith("@") or n in apart]
     values = [n for n in names if not n.startswith("@") and n not in apart]
-    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g])
+    saved, stuck = await _write(session, kernel, [g for g in (values, *lone) if g], aside)
     if len(values) > 1 and set(stuck) & set(values):
         parted = groups_of(values, known)
-        more, still = await _write(session, kernel, parted)
+        more, still = await _write(session, kernel, parted, aside)
         saved = [*saved, *more]
         stuck = {**{n: w for n, w in stuck.items() if n not in values}, **still}
     return saved, stuck
@@ -75,12 +76,12 @@ async def _adopt(session: Session, value: Mapping[str, Any]) -> None:
 
 
 async def _write(
-    session: Session, kernel: Kernel, groups: list[list[str]]
+    session: Session, kernel: Kernel, groups: list[list[str]], aside: bool
 ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
     with session.room.used():
         folder = Path(tempfile.mkdtemp(dir=session.store.staging()))
         try:
-            written, stuck = await kernel.save(groups, str(folder))
+            written, stuck = await kernel.save(groups, str(folder), aside=aside)
             saved: list[Mapping[str, Any]] = []
             for value in written:
                 await _adopt(session, value)

@@ -3,21 +3,19 @@
     magic (8) | streams | blocks … | directory (JSON) | length of the directory (8, big-endian) | magic (8)
 
 Written once from front to back, so that the digest is ready when the last byte is; read by a private
-copy-on-write mapping, so that nothing is read before it is used.
+copy-on-write mapping, so that nothing is read before it is used. How the bytes get there: see `blobdisk`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import hashlib
 import json
 import mmap
 import os
 import threading
-from typing import Any, BinaryIO
+from typing import Any
 
-from . import memory
+from . import blobdisk, memory
 
 MAGIC = b"J2KVAL01"
 _CHUNK = 1 << 22
@@ -26,82 +24,64 @@ _CHUNK = 1 << 22
 
 _LARGE = 1 << 24
 """Bytes that are worth a thread."""
-_AHEAD = 1 << 26
-"""Bytes after which the system is asked to begin bringing them to the disk."""
-_SYNC_FILE_RANGE_WRITE = 2
-
-
-def _begin_writing(fd: int, start: int, size: int) -> None:
-    """Let the disk work while the rest is digested and written: the store waits for it before it commits. Linux only."""
-    with contextlib.suppress(OSError, AttributeError):
-        libc = ctypes.CDLL(None)
-        libc.sync_file_range(fd, ctypes.c_int64(start), ctypes.c_int64(size), _SYNC_FILE_RANGE_WRITE)
+_PIECE = 1 << 25
+"""Bytes given to the system at a time while another thread digests."""
 
 
 class Writer:
     """Writes one file and digests it on the way. Raises OSError as the system does.
 
-    `threads`: large pieces are digested in a second thread, which ends with the piece.
+    `threads`: large pieces are digested in a second thread, which ends with the piece. `direct`: nobody is going to
+    read the file soon, so that it need not pass through the system's cache.
     """
 
-    def __init__(self, path: str, *, threads: bool = False) -> None:
+    def __init__(self, path: str, *, threads: bool = False, direct: bool = False) -> None:
         self._threads = threads
-        self._file: BinaryIO = open(path, "wb", buffering=0)  # noqa: SIM115 - `finish` closes it
+        self._target = blobdisk.begin(path, direct=direct)
         self._digest = hashlib.sha256()
-        self._written = self._begun = 0
-        """Bytes that are in the file, and of which the disk has been told."""
         self.position = 0
         self.write(MAGIC)
 
-    def write(self, data: Any) -> int:
-        """Append bytes or any contiguous buffer; return their number."""
+    def write(self, data: Any, low: int = 0) -> int:
+        """Append bytes or any contiguous buffer; return their number. `low`: their address; 0 = it is not known."""
         with memoryview(data) as whole, whole.cast("B") as view:
             if self._threads and len(view) >= _LARGE:
-                self._write_large(view)
+                self._write_large(view, low)
             else:
                 for at in range(0, len(view), _CHUNK):
                     part = view[at : at + _CHUNK]
                     self._digest.update(part)
-                    self._append(part)
+                    self._target.append(part, low and low + at)
             self.position += len(view)
             return len(view)
 
-    def _write_large(self, view: memoryview) -> None:
+    def _write_large(self, view: memoryview, low: int) -> None:
         helper = threading.Thread(target=self._digest.update, args=(view,), name="digest")
         helper.start()
         try:
-            for at in range(0, len(view), _CHUNK):
-                self._append(view[at : at + _CHUNK])
+            for at in range(0, len(view), _PIECE):
+                self._target.append(view[at : at + _PIECE], low and low + at)
         finally:
             helper.join()
-
-    def _append(self, part: memoryview) -> None:
-        while len(part):
-            count = self._file.write(part) or 0
-            self._written += count
-            part = part[count:]
-        if self._written - self._begun >= _AHEAD:
-            _begin_writing(self._file.fileno(), self._begun, self._written - self._begun)
-            self._begun = self._written
 
     def block(self, low: int, data: Any) -> tuple[int, int]:
         """Append a memory block from address `low`; return (offset in the file, bytes)."""
         size = memoryview(data).nbytes
         self.write(bytes(memory.aligned(self.position, low, size) - self.position))
         offset = self.position
-        self.write(data)
+        self.write(data, low)
         return offset, size
 
     def finish(self, directory: dict[str, Any]) -> tuple[int, str]:
         """Append the directory and close; return (bytes, sha256) of the file."""
         text = json.dumps(directory, separators=(",", ":")).encode()
         self.write(text + len(text).to_bytes(8, "big") + MAGIC)
-        self._file.close()
+        self._target.finish()
         return self.position, self._digest.hexdigest()
 
     def abandon(self) -> None:
         """Close without finishing: the file has no directory and is not readable."""
-        self._file.close()
+        self._target.close()
 
 
 class Reader:

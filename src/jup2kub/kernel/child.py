@@ -254,13 +254,14 @@ class Child:
         return {"bytes": sum(weights.weight(namespace[n]) for n in request["names"] if n in namespace)}
 
     def do_save(self, request: Request, fds: list[int]) -> Reply:
-        """Write each group of names into a file of its own; a group that cannot travel is named with the reason."""
+        """Write each group of names into a file of its own (`aside`: not read soon); name what cannot travel, and why."""
         saved, unshippable = [], {}
+        how = {"threads": self.is_copy, "direct": bool(request.get("aside"))}
         for number, group in enumerate(request["groups"]):
             path = os.path.join(request["folder"], str(number))
             try:
                 group_values = {name: self._value(name) for name in group}
-                made = values.dump(group_values, self.definitions, path, threads=self.is_copy)
+                made = values.dump(group_values, self.definitions, path, **how)
                 if self.secrets.in_file(path):
                     os.unlink(path)
                     raise Unshippable("", SECRET)

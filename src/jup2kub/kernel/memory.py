@@ -69,9 +69,11 @@ class Blocks:
 
 
 def aligned(position: int, low: int, size: int) -> int:
-    """Return the next file offset for a block from address `low`: on a page if large, same place in its line."""
-    step = PAGE if size >= PAGE else LINE
-    return -(-position // step) * step + low % LINE
+    """Return the next file offset for a block from address `low`: the same place in its line, if large in its page.
+
+    Then pages of memory are pages of the file, which can be written without a copy.
+    """
+    return position + (low - position) % (PAGE if size >= PAGE else LINE)
 
 
 def view(

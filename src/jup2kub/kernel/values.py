@@ -43,19 +43,25 @@ class _Sink:
 
 
 def dump(
-    values: dict[str, Any], definitions: Definitions, path: str, *, threads: bool = False
+    values: dict[str, Any],
+    definitions: Definitions,
+    path: str,
+    *,
+    threads: bool = False,
+    direct: bool = False,
 ) -> dict[str, Any]:
     """Write one group to `path` and return what was written.
 
     Returns {"bytes": size of the file, "sha256": of its content (hexadecimal), "cells": sorted indices of the cells
     whose definitions it refers to, "names": in order}. `threads`: a second thread may help, and ends before this
-    returns. Raises Unshippable (name, reason), after which there is no file at `path`; OSError if the disk does.
+    returns. `direct`: past the system's cache, for nobody reads it soon. Raises Unshippable (name, reason), after which
+    there is no file at `path`; OSError if the disk does.
     """
     try:
         try:
-            return _write(values, definitions, path, picklers.FastPickler, threads)
+            return _write(values, definitions, path, picklers.FastPickler, threads, direct)
         except _Marked:
-            return _write(values, definitions, path, picklers.ExactPickler, threads)
+            return _write(values, definitions, path, picklers.ExactPickler, threads, direct)
     except compare.Inexact as difference:
         pathlib.Path(path).unlink()
         raise Unshippable(difference.name, difference.reason) from None
@@ -70,10 +76,11 @@ def _write(
     path: str,
     make: type[picklers.FastPickler],
     threads: bool,
+    direct: bool,
 ) -> dict[str, Any]:
     rules = reducers.Rules(definitions)
     buffers: list[pickle.PickleBuffer] = []
-    writer = blobfile.Writer(path, threads=threads)
+    writer = blobfile.Writer(path, threads=threads, direct=direct)
     try:
         streams = writer.position
         sink: Any = writer if make is picklers.ExactPickler else _Sink(writer)

@@ -75,7 +75,7 @@ class FakeKernel:
             self.space.pop(name, None)
 
     async def save(
-        self, groups: Iterable[Iterable[str]], folder: str
+        self, groups: Iterable[Iterable[str]], folder: str, *, aside: bool = False
     ) -> tuple[list[Mapping[str, Any]], dict[str, str]]:
         saved, stuck = [], {}
         for number, group in enumerate(groups):
