@@ -309,7 +309,8 @@ class MainLine:
         start = time.time()
         session.tell(Told("start", index, "main", seconds=cell.seconds or None))
         cores = self.hands.cores if self.in_order is None and not self.sticky else None
-        result = await execute(session, self.kernel, cell, undo=undo, cores=cores)
+        away = await self.hands.away(self, cell) if cores is not None else None
+        result = await execute(session, self.kernel, cell, undo=undo, cores=cores, away=away)
         facts = await whole_facts(session, self.kernel, cell, result)
         outcome = outcome_of(session, cell, result, start=start, attempt=1, worker="main", step=None)
         if result.status != "ok" and not (cell.may_raise and result.status == "error"):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import functools
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Callable, Union
+from typing import Any, Union
 
 from jup2kub.agent.apart import as_whole, define
+from jup2kub.agent.away import Spreads
 from jup2kub.agent.discretion import SHOWN, shows_secret
 from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
@@ -21,6 +22,7 @@ from jup2kub.agent.room import NOT_KEPT
 from jup2kub.agent.saving import lasting, save
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.undo import restore
+from jup2kub.agent.within import within
 from jup2kub.errors import StoreProblem
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
@@ -32,8 +34,6 @@ LEAST = 0.006
 """… and the seconds that may in any case."""
 CRASHES = ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS")
 """Signals that a process brings upon itself: another try seldom helps."""
-GRACE = 5.0
-"""Seconds between the interrupt of a cell that is over its time and the kill."""
 
 
 @dataclass(frozen=True)
@@ -175,10 +175,12 @@ async def execute(
     silent: bool = False,
     undo: Path | None,
     cores: Cores | None = None,
+    away: Spreads | None = None,
 ) -> CellResult:
     """Run one cell within its time. Raises KernelDied.
 
-    `cores`: who lends cores for the iterations of its loops; None = they run in place.
+    `cores`: who lends cores for the iterations of its loops; None = they run in place. `away`: who runs them on other
+    machines; None = nobody.
     """
     split = bool(cell.lifted) and not silent
     if split:
@@ -203,43 +205,19 @@ async def execute(
         secret=cell.secret,
         apart=cell.lifted_lines if split else (),
     )
-    with kernel.lent(cores):
-        result = await _within(kernel, request, cell)
+    if away is not None:
+        request = replace(request, map_settings={**request.map_settings, "away": away.known()})
+        kernel.loops = functools.partial(away.heard, say=kernel.say)
+    try:
+        with kernel.lent(cores):
+            result = await within(kernel, request, cell)
+    finally:
+        if away is not None:
+            away.over()
     less = None if silent else shortfall(result, session.sources)
     if less:
         session.tell(Told("note", cell.index, text=less))
     return as_whole(cell, result) if split else result
-
-
-async def _within(kernel: Kernel, request: RunCell, cell: CellPlan) -> CellResult:
-    if cell.timeout is None:
-        return await kernel.run(request)
-    running = asyncio.ensure_future(kernel.run(request))
-    done, _ = await asyncio.wait({running}, timeout=cell.timeout)
-    if done:
-        return running.result()
-    stacks = await kernel.stacks()
-    kernel.interrupt()
-    done, _ = await asyncio.wait({running}, timeout=GRACE)
-    if not done:
-        kernel.kill()
-        with contextlib.suppress(KernelDied):
-            await running
-    return overdue(cell, running.result() if done else None, stacks)
-
-
-def overdue(cell: CellPlan, result: CellResult | None, stacks: str) -> CellResult:
-    """Return the result of a cell that was stopped because its time was over."""
-    text = f"cell {cell.index} ran longer than its {cell.timeout:g} s; it was here:\n{stacks}"
-    error = {"ename": "TimeoutError", "evalue": f"more than {cell.timeout:g} s", "traceback": [text]}
-    outputs: tuple[dict[str, Any], ...] = ()
-    base: CellResult | None = result
-    if base is not None:
-        outputs = tuple(o for o in base.outputs if o.get("output_type") != "error")
-    shown = (*outputs, {"output_type": "error", **error})
-    if base is None:
-        return CellResult(cell.index, "timeout", shown, (), error, Facts(), cell.timeout or 0.0)
-    return replace(base, status="timeout", outputs=shown, error=error)
 
 
 def outcome_of(
@@ -305,6 +283,7 @@ class Attempt:
     keep: Callable[[Kernel, Outcome], bool] = lambda kernel, outcome: False
     """Takes the kernel over, for a cell that goes on in it; False = nobody does."""
     cores: Cores | None = None
+    away: Spreads | None = None
 
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
@@ -314,7 +293,7 @@ class Attempt:
         kernel: Kernel | None = None
         try:
             kernel = await self.kernel()
-            result = await execute(session, kernel, cell, undo=undo, cores=self.cores)
+            result = await execute(session, kernel, cell, undo=undo, cores=self.cores, away=self.away)
             outcome = await self._conclude(kernel, result, start, undo)
             if self.keep(kernel, outcome):
                 kernel = None

@@ -235,6 +235,9 @@ class LocalHands:
         self._passed(sent)
         return sent.done
 
+    async def away(self, line: Line, cell: CellPlan) -> None:
+        """See `Hands`: there is this machine alone."""
+
     def cores(self, wanted: int, task: str = MAIN, attempt: int = 1) -> int:
         """Lend a running attempt as many cores as are wanted and free, in all; 0 = it gives them back."""
         found = lend(self.state, HERE, task, attempt, wanted)

@@ -38,7 +38,8 @@ def spread(tasks: Tasks, event: ev.Spread, now: float) -> Dict[str, Task]:
 
 def gathered(tasks: Tasks, event: ev.Gathered) -> Tuple[Dict[str, Task], List[ev.Command]]:
     """Return the tasks without the chunks of a loop that is done, and what stops those under way."""
-    found, commands = dict(tasks), []
+    found: Dict[str, Task] = dict(tasks)
+    commands: List[ev.Command] = []
     for task in tasks.values():
         if task.id in event.tasks and task.owner and task.turn <= event.turn:
             commands += [

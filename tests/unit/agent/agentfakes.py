@@ -150,6 +150,9 @@ class FakeHands:
         self.waiting.append(waiting)
         self.blocked.set() if waiting else self.blocked.clear()
 
+    async def away(self, line: Line, cell: CellPlan) -> None:
+        return None
+
     def cores(self, wanted: int) -> int:
         return min(wanted, 1)
 

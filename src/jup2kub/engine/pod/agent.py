@@ -20,10 +20,12 @@ from typing import Any
 from jup2kub.agent.launch import find
 from jup2kub.agent.outputs import Output
 from jup2kub.agent.session import Told
-from jup2kub.engine.pod.hands import Desk
+from jup2kub.engine.pod.bench import Bench
+from jup2kub.engine.pod.counter import Desk
+from jup2kub.engine.pod.hosts import Hosts
 from jup2kub.engine.pod.kernels import Kernels
 from jup2kub.engine.pod.settings import HIDDEN
-from jup2kub.engine.pod.tasks import Bench, Main, step
+from jup2kub.engine.pod.tasks import Main, step
 from jup2kub.engine.pod.workspace import Workspace
 from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Jup2KubError, StoreProblem
@@ -83,12 +85,14 @@ class Agent:
         self._ending: set[tuple[str, int]] = set()
         """Attempts that were told to stop: until they have, they may put files back."""
         self._lent: dict[str, int] = {}
+        self._hosts: Hosts | None = None
         self._main: Main | None = None
         self._outbox: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
         self._acked = self._number = 0
         self._beat = 5.0
         """Seconds between heartbeats, as the server wants them."""
         self._left = threading.Event()
+        self._chores: set[asyncio.Future[None]] = set()
         self._over: set[tuple[str, int]] = set()
         """Attempts that are committed, and only have to end."""
         self.ticked = time.monotonic()
@@ -104,6 +108,7 @@ class Agent:
         more = False
         joined = await asyncio.to_thread(self._join)
         self.bench = bench = await self._begin(joined)
+        self._hosts = Hosts(bench, self.capacity.worker, lambda: len(self._running) < 2)
         threads = [
             threading.Thread(target=act, name=act.__name__, daemon=True)
             for act in (self._beats, self._reports)
@@ -174,6 +179,8 @@ class Agent:
         for task in list(self._running.values()):
             task.cancel()
         await asyncio.gather(*self._running.values(), return_exceptions=True)
+        if self._hosts is not None:
+            await self._hosts.close()
         await bench.kernels.clear()
 
     async def _tick(self) -> None:
@@ -219,9 +226,19 @@ class Agent:
         await asyncio.to_thread(self._join)
         if self._main is not None and self._main.hands is not None:
             self._main.hands.send_again()
+        assert self.bench is not None
+        for sender in list(self.bench.desk.senders):
+            await asyncio.to_thread(sender.say_again)
 
     def _take(self, letter: Mapping[str, Any]) -> None:
+        assert self.bench is not None
+        assert self._hosts is not None
+        if letter["do"] == "gathered":
+            self._chores.add(asyncio.ensure_future(self._hosts.gathered(str(letter["loop"]))))
+            return
         if letter["do"] == "settled":
+            for sender in list(self.bench.desk.senders):
+                sender.settled(letter)
             if self._main is not None and self._main.hands is not None:
                 self._main.hands.settled(letter)
             return
@@ -261,11 +278,15 @@ class Agent:
         await self._wait_for(self._ending - {name})
         self._say({"event": "started", "task": task, "attempt": number})
         assert self.bench is not None
+        assert self._hosts is not None
         try:
-            if task == MAIN:
+            if "loop" in letter:
+                outcome = await self._hosts.run(letter, lambda: self._over.add(name))
+            elif task == MAIN:
                 self._main = Main(self.bench, letter, lambda told: self._told(task, number, told))
                 outcome = await self._main.run()
             else:
+                await self._hosts.free()
                 beside = any(n != name and not t.done() for n, t in self._running.items())
                 outcome = await step(
                     self.bench,

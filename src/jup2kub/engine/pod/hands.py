@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jup2kub.agent.away import Spreads
 from jup2kub.agent.files import put_back
 from jup2kub.agent.hands import Line
 from jup2kub.agent.judge import Mispredicted, beyond
 from jup2kub.agent.observed import met
+from jup2kub.agent.recipe import Op
 from jup2kub.agent.seen import versions_beyond
 from jup2kub.agent.session import Session
 from jup2kub.agent.steps import Done, Lost, Outcome, Raised
 from jup2kub.engine.fresh import save_dear
+from jup2kub.engine.pod.counter import Desk
+from jup2kub.engine.pod.sender import Sender, may_leave
 from jup2kub.engine.pod.workspace import Workspace, made_folders
-from jup2kub.engine.tasks import COMMITTED
+from jup2kub.engine.tasks import COMMITTED, MAIN
 from jup2kub.kit.canon import from_json, to_json
 from jup2kub.kit.graph import closure
 from jup2kub.model.facts import Facts
@@ -38,21 +42,6 @@ class Out:
     letter: Mapping[str, Any]
     """As it was sent; it is sent again to a server that has forgotten it."""
     done: asyncio.Future[Outcome]
-
-
-class Desk:
-    """What hands need of the agent around them."""
-
-    def __init__(
-        self,
-        ask: Callable[[str, Mapping[str, Any]], Any],
-        say: Callable[[Mapping[str, Any]], None],
-        lend: Callable[[str, int], int],
-        end: Callable[[Collection[str]], Awaitable[None]],
-    ) -> None:
-        self.ask, self.say, self.lend = ask, say, lend
-        self.end = end
-        """Ends the attempts of these tasks that run in this agent: on return they touch nothing any more."""
 
 
 class RemoteHands:
@@ -93,19 +82,23 @@ class RemoteHands:
         """See `Hands`."""
         return self.desk.lend("main", wanted)
 
+    async def away(self, line: Line, cell: CellPlan) -> Spreads | None:
+        """See `Hands`. What others could not make again for little is saved before the cell begins."""
+        if not may_leave(self.session, cell):
+            return None
+        ops = await save_dear(self.session, line, cell)
+        if ops is None:
+            return None
+        recipe, owner = ops, (MAIN, self.attempt)
+        letter = lambda: self._letter(line, cell, recipe)  # noqa: E731
+        return Sender(self.session, self.desk, cell.index, owner, letter, self._turns)
+
     async def send(self, line: Line, cell: CellPlan) -> asyncio.Future[Outcome] | None:
         """See `Hands`."""
         session, index = self.session, cell.index
         ops = await save_dear(session, line, cell)
         if ops is None:
             return None
-        reads = cell.reads | cell.mutates | cell.deletes
-        settled = {n for n, p in line.pending.items() if n.startswith("@") and p in session.records}
-        needed = {p for n, p in line.pending.items() if n in reads or n in settled}
-        near = {p for p in (*needed, *cell.before, *(o.cell for o in ops)) if p in line.out}
-        # What those were made from, in turn, is in the key of the result.
-        inputs = closure(near, _before(session.plan)) & set(line.out)
-        loaded = {o.cell for o in ops if o.names and not o.define} | needed
         looked = session.looked.get(index)
         # A record that has come since is of the same sending: the server finds it in its place.
         generation = (
@@ -114,11 +107,29 @@ class RemoteHands:
         turn = self._turns()
         letter = {
             "task": f"cell-{index}",
-            "cell": index,
             "turn": turn,
             "generation": generation,
             "early": bool(line.out),
             "cpu": cell.cpu or 1.0,
+            **self._letter(line, cell, ops),
+        }
+        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.out[f"cell-{index}"] = Out(cell, generation, turn, letter, done)
+        self.desk.ask("send", letter)
+        return done
+
+    def _letter(self, line: Line, cell: CellPlan, ops: tuple[Op, ...]) -> dict[str, Any]:
+        """Return what an agent must know to have all that the cell reads; `ops`: the recipe of its kernel."""
+        session = self.session
+        reads = cell.reads | cell.mutates | cell.deletes
+        settled = {n for n, p in line.pending.items() if n.startswith("@") and p in session.records}
+        needed = {p for n, p in line.pending.items() if n in reads or n in settled}
+        near = {p for p in (*needed, *cell.before, *(o.cell for o in ops)) if p in line.out}
+        # What those were made from, in turn, is in the key of the result.
+        inputs = closure(near, _before(session.plan)) & set(line.out)
+        loaded = {o.cell for o in ops if o.names and not o.define} | needed
+        return {
+            "cell": cell.index,
             "inputs": [
                 {"cell": p, "generation": self.out[f"cell-{p}"].generation, "near": p in near}
                 for p in sorted(inputs)
@@ -134,10 +145,6 @@ class RemoteHands:
             "folders": self.workspace.folders(),
             **self.about,
         }
-        done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self.out[f"cell-{index}"] = Out(cell, generation, turn, letter, done)
-        self.desk.ask("send", letter)
-        return done
 
     def send_again(self) -> None:
         """The server may have forgotten what is out: say it again."""

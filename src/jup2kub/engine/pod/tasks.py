@@ -5,32 +5,28 @@ from __future__ import annotations
 import itertools
 import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.launch import Launch
-from jup2kub.agent.observed import met
-from jup2kub.agent.rewind import UndoLog
-from jup2kub.agent.seen import with_seen, with_versions
-from jup2kub.agent.session import Session, Terms, Told
+from jup2kub.agent.seen import with_seen
+from jup2kub.agent.session import Session, Told
 from jup2kub.agent.steps import Attempt, Done, Lost, Outcome
 from jup2kub.agent.world import world
 from jup2kub.engine import lives
 from jup2kub.engine.homes import Origin
+from jup2kub.engine.pod.bench import Bench
 from jup2kub.engine.pod.flights import RemoteFlights
-from jup2kub.engine.pod.hands import Desk, RemoteHands, ended
-from jup2kub.engine.pod.kernels import Kernels
-from jup2kub.engine.pod.workspace import Workspace, made_folders
+from jup2kub.engine.pod.hands import RemoteHands, ended
+from jup2kub.engine.pod.sender import Sender, may_leave
 from jup2kub.engine.tasks import MAIN
 from jup2kub.errors import Interrupted, Jup2KubError
 from jup2kub.kit.canon import canonical, to_json
 from jup2kub.kit.paths import overlap
-from jup2kub.model.job import Job
 from jup2kub.model.plan import CellPlan, Plan
 from jup2kub.model.run import CellOutcome
 from jup2kub.store import Slot
-from jup2kub.store.remote import RemoteStore
 
 FILE = "@file:"
 """How edges call files."""
@@ -38,71 +34,16 @@ TURNS = 1 << 20
 """Sendings that one life of a main line may make."""
 
 
-@dataclass
-class Bench:
-    """What the tasks of one agent share."""
-
-    worker: str
-    """Its name, as outcomes tell it."""
-    run: str
-    round: int
-    """Generation of the slot that the main line commits to."""
-    job: Job
-    store: RemoteStore
-    launch: Launch
-    workspace: Workspace
-    desk: Desk
-    kernels: Kernels
-
-    def session(self, name: str, world_digest: str, tell: Callable[[Told], None]) -> Session:
-        """Return a session for one attempt."""
-        job = self.job
-        terms = Terms(
-            run=self.run,
-            project=self.workspace.folder,
-            workers=max(1, job.plan.workers),
-            fresh=job.fresh,
-            keep_going=job.keep_going,
-            fork=False,
-            offload=job.offload,
-            digests=job.digests,
-            redo=job.redo,
-            asked=f"job {self.round}",
-            skip=job.skip,
-            collect=job.collect,
-            environ=dict(self.launch.env),
-        )
-        undo = UndoLog(self.store.undo_folder(self.run) / name)
-        return Session(job.plan, job.sources, self.store, terms, world_digest, tell, job.keys, undo)
-
-
 async def step(
     bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None], over: Callable[[], None]
 ) -> dict[str, Any]:
     """Run one attempt of an off-loaded cell; return its outcome as it is reported. `over` is called when it is committed."""
     index, number = int(letter["cell"]), int(letter["attempt"])
-    session = bench.session(f"{letter['task']}-{number}", letter["world"], tell)
+    told = bench.told(letter, f"{letter['task']}-{number}", tell)
+    if isinstance(told, int):
+        return ended(Lost(f"cell {told}, which it reads, was not made", "unmade"), index, True, 0)
+    session, files, folders = told
     session.generations[index] = int(letter["generation"])
-    beyond = {int(i): frozenset(names) for i, names in letter["beyond"].items()}
-    session.use(with_versions(bench.job.plan, beyond), bench.job.keys)
-    session.met.update({int(i): text for i, text in letter["met"].items()})
-    session.records.update({int(i): record for i, record in letter["records"].items()})
-    files, folders = dict(letter["files"]), list(letter["folders"])
-    for needed in letter["inputs"]:
-        producer = int(needed["cell"])
-        record = bench.store.record(Slot(bench.run, f"cell-{producer}", 0, int(needed["generation"])))
-        if record is None or record["status"] != "ok":
-            if not needed["near"]:
-                continue
-            return ended(Lost(f"cell {producer}, which it reads, was not made", "unmade"), index, True, 0)
-        session.keys.executed(
-            producer, met(record["observed"], None if record["repeatable"] else record["token"])
-        )
-        if not needed["near"]:
-            continue
-        session.records[producer] = record
-        files.update(record["files"])
-        folders += made_folders(record)
     cell = session.cells[index]
     bench.workspace.bring(files, folders, touches(bench.job.plan, cell) if letter.get("beside") else None)
     before = bench.workspace.marks()
@@ -128,13 +69,23 @@ async def step(
     tell(Told("start", index, "step", seconds=cell.seconds or None))
     session.see = lambda: bench.workspace.changed(before)
     cores = lambda wanted: bench.desk.lend(letter["task"], wanted)  # noqa: E731
-    attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores)
+    away = None
+    if may_leave(session, cell):
+        owner, turn = (str(letter["task"]), number), int(letter["turn"])
+        away = Sender(session, bench.desk, index, owner, lambda: _telling(letter), lambda: turn)
+    attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores, away)
     outcome = await attempt.run()
     for kernel in kept:
         made = {n for n in session.facts[cell.index].bound if not n.startswith("@")}
         await bench.kernels.keep(kernel, origin.with_made(cell.index, cell.writes | made))
     session.undo.forget()
     return ended(outcome, index, bool(letter["early"]), session.generations[index])
+
+
+def _telling(letter: Mapping[str, Any]) -> dict[str, Any]:
+    """Return of a step's letter what others must know to have all that it reads."""
+    names = ("cell", "world", "beyond", "met", "records", "inputs", "files", "folders")
+    return {name: letter[name] for name in names}
 
 
 def touches(plan: Plan, cell: CellPlan) -> Callable[[str], bool]:

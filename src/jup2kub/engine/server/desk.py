@@ -10,12 +10,14 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import INFRASTRUCTURE, KINDS_OF_LOSS, MEMORY, Config
 from jup2kub.engine.server import views
+from jup2kub.engine.server.boxes import Box, Letter
+from jup2kub.engine.server.shares import Shares, task_of
 from jup2kub.engine.server.spent import Spent
 from jup2kub.engine.state import advance
 from jup2kub.engine.tasks import LOST, MAIN, by_cell
@@ -27,20 +29,6 @@ STORY = 20_000
 """Events of the log that are kept."""
 REJOIN = 6.0
 """Seconds in which agents that are there join a server that has started again."""
-Letter = Mapping[str, Any]
-
-
-@dataclass
-class Box:
-    """Letters to one agent, until it says that it has them."""
-
-    bell: threading.Condition
-    about: Mapping[str, Any]
-    """What it said of itself when it joined."""
-    letters: list[Letter] = field(default_factory=list)
-    written: int = 0
-    heard: int = 0
-    """Number of the last event taken from it."""
 
 
 class Desk:
@@ -61,10 +49,11 @@ class Desk:
         self.end = Slot(run, MAIN, 0, round_)
         """Where the main line commits. A run that had ended and goes on, by a new job, ends in the next generation."""
         self._clock, self._chance = clock, chance or random.Random(run)
-        self._lock = threading.RLock()
-        self._news = threading.Condition(self._lock)
+        self.lock = threading.RLock()
+        self._news = threading.Condition(self.lock)
         self.boxes: dict[str, Box] = {}
-        self._specs: dict[str, Letter] = {}
+        self.specs: dict[str, Letter] = {}
+        self.shares = Shares(self)
         self._last: dict[str, Any] = {}
         """What the latest attempt of each task reported when it ended."""
         self._main_at: int | None = None
@@ -106,7 +95,7 @@ class Desk:
 
     def apply(self, event: ev.Event) -> None:
         """Let something have happened, and do what follows from it."""
-        with self._lock:
+        with self.lock:
             self.state, commands = advance(self.state, event, self._clock())
             for command in commands:
                 self._do(command)
@@ -114,7 +103,7 @@ class Desk:
 
     def tick(self) -> float:
         """Let time have passed; return the seconds until that may matter again, at most one."""
-        with self._lock:
+        with self.lock:
             if self.wake and self._clock() >= self.wake:
                 self.wake = 0.0
                 self.apply(ev.Tick(self._chance.random()))
@@ -122,17 +111,18 @@ class Desk:
 
     def committed(self, slot: Slot, record: Record) -> None:
         """A record holds in a slot: it beats whatever else is said of its task."""
-        if slot.run == self.run and slot.step in self.state.tasks:
+        task = task_of(slot)
+        if slot.run == self.run and task in self.state.tasks:
             if slot.step == MAIN and slot != self.end:
                 return
             ok = record.get("status") == "ok"
             self.good = self.good or (ok and slot.step == MAIN)
             if ok or slot.step == MAIN:
-                self.apply(ev.Committed(slot.step, str(slot.generation), ok))
+                self.apply(ev.Committed(task, str(slot.generation), ok))
 
     def _do(self, command: ev.Command) -> None:
         if isinstance(command, ev.Dispatch):
-            letter = self._main() if command.task == MAIN else self._specs.get(command.task, {})
+            letter = self._main() if command.task == MAIN else self.specs.get(command.task, {})
             fields = {"do": "start", "task": command.task, "attempt": command.attempt}
             self._write(command.worker, {**letter, **fields, "memory": command.memory})
             self._tell_again(command.task, command.attempt)
@@ -144,13 +134,12 @@ class Desk:
             fields = {"do": "abandon", "task": command.task, "attempt": command.attempt}
             self._write(command.worker, {**fields, "reason": command.reason})
         elif isinstance(command, ev.Settled):
-            self._settle(command.task)
+            self.settle(command.task)
         elif isinstance(command, ev.Wake):
             self.wake = command.at
         elif isinstance(command, ev.RunEnded):
             self.ended = command.ok
-            for worker in self.boxes:
-                self._write(worker, {"do": "leave"})
+            self.write_all({"do": "leave"})
             self._news.notify_all()
             self.rung()
 
@@ -159,7 +148,7 @@ class Desk:
         known = self.state.tasks[task]
         if attempt > 1 and sum(known.spent.values()) + len(known.attempts) > 1:
             cell = None if task == MAIN else known.cells[0]
-            what = "the main line" if task == MAIN else "it"
+            what = "the main line" if task == MAIN else "a part of its loop" if known.owner else "it"
             why = known.reason or "nothing is heard of the attempt before"
             self._tell({"kind": "retry", "cell": cell, "text": f"{why}; {what} runs again"})
 
@@ -167,7 +156,7 @@ class Desk:
         spent = self.state.tasks[MAIN].spent.get(MEMORY, 0)
         return {"deaths": self._deaths, "last_memory": spent >= self.state.config.memory}
 
-    def _settle(self, task: str) -> None:
+    def settle(self, task: str) -> None:
         """Tell the main line, wherever it is, that a task has reached its last state."""
         known = self.state.tasks[task]
         letter = {
@@ -178,8 +167,13 @@ class Desk:
             "reason": known.reason,
             "outcome": self._last.get(task),
         }
-        for attempt in self.state.tasks[MAIN].attempts:
+        for attempt in self.state.tasks[known.owner or MAIN].attempts:
             self._write(attempt.worker, letter)
+
+    def write_all(self, letter: Letter) -> None:
+        """Write to every agent."""
+        for worker in self.boxes:
+            self._write(worker, letter)
 
     def _write(self, worker: str, letter: Letter) -> None:
         box = self.boxes.get(worker)
@@ -192,13 +186,14 @@ class Desk:
 
     def join(self, body: Mapping[str, Any]) -> Any:
         """An agent offers its capacity, and says what it has under way."""
-        with self._lock:
+        with self.lock:
             worker = str(body["worker"])
             if worker not in self.boxes:
-                self.boxes[worker] = Box(threading.Condition(self._lock), dict(body))
+                self.boxes[worker] = Box(threading.Condition(self.lock), dict(body))
             if self.ended is not None:
                 self._write(worker, {"do": "leave"})
             running = tuple((str(task), int(attempt)) for task, attempt, _ in body["running"])
+            self.shares.claim(worker, running)
             if worker in self.state.workers:
                 for task, attempt in running:
                     self.apply(ev.Resumed(worker, task, attempt))
@@ -214,7 +209,7 @@ class Desk:
 
     def poll(self, body: Mapping[str, Any]) -> Any:
         """Return the letters to an agent that it has not acknowledged; wait for one, `wait` seconds at most."""
-        with self._lock:
+        with self.lock:
             box = self._box(body)
             box.letters = [letter for letter in box.letters if letter["number"] > body["acked"]]
             if not box.letters:
@@ -223,7 +218,7 @@ class Desk:
 
     def beat(self, body: Mapping[str, Any]) -> Any:
         """An agent is alive."""
-        with self._lock:
+        with self.lock:
             box = self._box(body)
             box.about = {**box.about, **body.get("about", {})}
             self.apply(ev.Heartbeat(str(body["worker"])))
@@ -239,7 +234,7 @@ class Desk:
 
     def left(self, worker: str, reason: str, kind: str = "infrastructure") -> None:
         """An agent is gone for good, in the words of whoever watches its process."""
-        with self._lock:
+        with self.lock:
             self.apply(ev.WorkerLeft(worker, reason, self._chance.random(), kind))
             box = self.boxes.pop(worker, None)
             if box is not None:
@@ -252,7 +247,7 @@ class Desk:
 
     def report(self, body: Mapping[str, Any]) -> Any:
         """Take what an agent says has happened; what was taken before is passed over."""
-        with self._lock:
+        with self.lock:
             box = self._box(body)
             for event in body["events"]:
                 if event["number"] > box.heard:
@@ -267,7 +262,7 @@ class Desk:
         elif kind == "ended":
             self._ended(task, attempt, event["outcome"])
         elif kind == "waits":
-            self.apply(ev.MainWaits(attempt, bool(event["waiting"])))
+            self.apply(ev.MainWaits(attempt, bool(event["waiting"]), task))
         elif kind == "cores":
             self.apply(ev.CoresTaken(task, attempt, float(event["cores"])))
         elif kind == "told":
@@ -278,9 +273,10 @@ class Desk:
     def _ended(self, task: str, attempt: int, outcome: Mapping[str, Any]) -> None:
         kind, chance, reason = outcome["kind"], self._chance.random(), str(outcome.get("reason", ""))
         if kind == "done":
-            record = self.store.record(Slot(self.run, task, 0, int(outcome["generation"])))
+            slot = self.shares.slot(task, int(outcome["generation"]))
+            record = self.store.record(slot)
             if record is not None:
-                self.committed(Slot(self.run, task, 0, int(outcome["generation"])), record)
+                self.committed(slot, record)
             else:
                 self.apply(
                     ev.Failed(task, attempt, "infrastructure", "its commit is not there", jitter=chance)
@@ -302,18 +298,18 @@ class Desk:
 
     def send(self, body: Mapping[str, Any]) -> Any:
         """The main line sends a cell away."""
-        with self._lock:
+        with self.lock:
             task, turn = str(body["task"]), int(body["turn"])
             slot = Slot(self.run, task, 0, int(body["generation"]))
-            self._specs[task] = {k: v for k, v in body.items() if k not in ("worker", "task")}
+            self.specs[task] = {k: v for k, v in body.items() if k not in ("worker", "task")}
             needs = tuple(f"cell-{i['cell']}" for i in body["inputs"] if i["near"])
             there = self.store.record(slot) is not None
             self._last.pop(task, None)
             cpu, record = float(body.get("cpu", 1.0)), str(slot.generation) if there else ""
-            self.apply(ev.Sent(task, needs, turn, cpu, self._hold(), record))
+            self.apply(ev.Sent(task, needs, turn, cpu, self.hold(), record))
             return {}
 
-    def _hold(self) -> float:
+    def hold(self) -> float:
         """Return how long a cell is held back: after a server has started again, agents join one after the other."""
         return max(0.0, self._settled_at - self._clock())
 
@@ -325,18 +321,18 @@ class Desk:
 
     def computes(self) -> bool:
         """Return whether some attempt is under way that does not itself wait for others."""
-        with self._lock:
+        with self.lock:
             return any(not a.waiting for t in self.state.tasks.values() for a in t.attempts if not a.silent)
 
     def ask_to_leave(self, workers: Iterable[str]) -> None:
         """Let agents go that stand in the way of others."""
-        with self._lock:
+        with self.lock:
             for worker in workers:
                 self._write(worker, {"do": "leave"})
 
     def pods(self) -> dict[str, str]:
         """Return the pods of the agents that are here, by the agents' names."""
-        with self._lock:
+        with self.lock:
             return {w: str(box.about.get("about", {}).get("pod", "")) for w, box in self.boxes.items()}
 
     # -- the user ------------------------------------------------------------------------------------------------
@@ -350,7 +346,7 @@ class Desk:
 
     def note(self, text: str) -> None:
         """Tell the user something about the run as a whole."""
-        with self._lock:
+        with self.lock:
             self._tell({"kind": "note", "text": text})
 
     def give_up(self, reason: str) -> None:
@@ -359,7 +355,7 @@ class Desk:
 
     def events(self, body: Mapping[str, Any]) -> Any:
         """Return what was told after event number `after`; wait for it, `wait` seconds at most."""
-        with self._lock:
+        with self.lock:
             after = int(body["after"])
             if self._told <= after and self.ended is None:
                 self._news.wait(min(60.0, float(body["wait"])))
@@ -368,7 +364,7 @@ class Desk:
 
     def status(self, body: Mapping[str, Any]) -> Any:
         """Return the tasks, the agents, and what is waited for, as JSON."""
-        with self._lock:
+        with self.lock:
             now = self._clock()
             here = [a for a in views.agents(self.state, now) if a["worker"] in self.boxes]
             return {
@@ -389,6 +385,6 @@ class Desk:
 
     def result(self, body: Mapping[str, Any]) -> Any:
         """Return the record of the main line, and why there is none where there is none."""
-        with self._lock:
+        with self.lock:
             record = self.store.record(self.end)
             return {"ended": self.ended, "record": record, "reason": self.state.tasks[MAIN].reason}
