@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from jup2kub.analyse.arguments import Args
@@ -93,6 +94,9 @@ class BuiltinCalls(Reflection):
 
     def _holding_result(self, name: str, args: Args, lazy: bool) -> Value:
         """Return what holds the elements of the arguments, or one of them, or passes over them."""
+        if not lazy:
+            given = [self.given_out(v) for v in args.values]
+            args = Args(given, args.named, [self.given_out(v) for v in args.rest])
         kinds = {"sorted": "list", "bytearray": "list"}
         kind = kinds.get(name, name if name in ("list", "dict", "set", "tuple") else None)
         if name in ("max", "min") and len(args.values) > 1:
@@ -140,7 +144,9 @@ class BuiltinCalls(Reflection):
             if role == "instance":
                 self.operate(held) if dunders else self.run_methods(held)
             elif role == "running":
-                self.operate(held)
+                self.operate(replace(held, type=value.type))
+                if value.type == "stateful":
+                    self.use_up(value)  # what it goes through moves with it; what it reads does not change
             elif isinstance(code.node, ast.ClassDef):
                 if not dunders:
                     made = self.run(held, [Value(NONE.union(*(o.roots for o in others if o is not value)))])

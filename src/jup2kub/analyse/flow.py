@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
@@ -19,6 +20,11 @@ from jup2kub.model.facts import Profile
 from jup2kub.model.flow import CellFlow, FlowGraph, Names
 from jup2kub.model.notebook import Cell, Notebook
 
+KEEPS_LOGS = re.compile(
+    r"\b(?!(?:Stream|File|RotatingFile|TimedRotatingFile|Null|add|remove|has)Handler\b)\w*Handler\b"
+    r"|addFilter|dictConfig|fileConfig|captureWarnings|setLoggerClass|setLogRecordFactory|makeRecord|\.handlers\b|lastResort"
+)
+"""Handlers of logs, and hooks, that may do more with a line than write it to a stream or file."""
 ToPython = Callable[[str], str | None]
 
 
@@ -42,6 +48,10 @@ def analyse(
     world.lists_subclasses = any("__subclasses__" in c.source for c in notebook.code)
     world.asks_decimal_flags = any("decimal" in c.source for c in notebook.code) and any(
         ".flags" in c.source for c in notebook.code
+    )
+    texts = [*(c.source for c in notebook.code), *world.modules.values()]
+    world.logs_aside = any(
+        KEEPS_LOGS.search(text) for text in texts if "logging" in text or "Handler" in text
     )
     cells: dict[int, CellFlow] = {}
     on_all: dict[int, str] = {}

@@ -244,7 +244,7 @@ class Libraries(Handed):
         packages = args.packages | {package}
         kind = entry.get("result")
         name = dotted.rpartition(".")[2]
-        roots, code = self._result_roots(entry, known, args, name[:1].isupper()), args.code
+        roots, code = self._result_roots(entry, known, args, name[:1].isupper()), self.code_in(kind, args)
         if entry.get("generator"):
             return Value(type="stateful", packages=packages)
         if kind == "atom":

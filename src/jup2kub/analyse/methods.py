@@ -10,9 +10,8 @@ from jup2kub.analyse import paths
 from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.builtincalls import BuiltinCalls
 from jup2kub.analyse.nested import method_depth
-from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf, Record
-from jup2kub.analyse.values import ATOM, Code, Value, holder, pairs, part
-from jup2kub.analyse.world import Kinds
+from jup2kub.analyse.record import CERTAIN, CONDITIONAL, SPECULATIVE, OpaqueOf
+from jup2kub.analyse.values import ATOM, Value, holder, pairs, part
 
 FRAME_COPIES = frozenset({"copy", "deepcopy"})
 PATH_READS = frozenset(
@@ -79,14 +78,14 @@ TAKES_NOTHING = frozenset(
     ]
 )
 """Methods of files, databases and other objects with a state that copy what they are given."""
+LOGS = frozenset({"logging"})
+EMITS = frozenset(["debug", "info", "warning", "warn", "error", "exception", "critical", "fatal", "log"])
+"""Methods of a logger that write a line."""
 KNOWN_TYPES = frozenset({"list", "dict", "set", "defaultdict", "data", "frame", "ndarray", "tuple"})
 
 
 class Methods(BuiltinCalls):
     """Adds methods to a walk."""
-
-    def summary(self, code: Code, kinds: Kinds = ()) -> Record:
-        raise NotImplementedError
 
     def _method(self, base: Value, name: str, args: Args, node: ast.Call, discarded: bool) -> Value:
         outlives = name in ("__enter__", "__exit__") or (
@@ -204,7 +203,7 @@ class Methods(BuiltinCalls):
         if name not in self.tables.methods["mutate_shares_nothing"]:
             held = args.all
             if name in ("extend", "update", "extendleft"):
-                held = [part(v) for v in args.values] + list(args.named.values()) + args.rest
+                held = [part(self.given_out(v)) for v in args.values] + list(args.named.values()) + args.rest
             self.store(base, *held)
             self.enrich(node.func.value, *held)
         if kind == "fit":
@@ -273,7 +272,17 @@ class Methods(BuiltinCalls):
         self.mutate(base.roots, SPECULATIVE)
         return Value(base.roots, frozenset(), None, base.packages, "plot")
 
+    def _emit(self, args: Args, name: str) -> Value:
+        """Note that a line goes to a log: to the streams and files that its handlers write to, which keep nothing of it."""
+        self.read("@lib:logging")
+        self.log(args, name)
+        for value in args.all:
+            self.escape(value, args.all, dunders=True)  # what `%s` asks of it
+        return ATOM
+
     def _stateful_method(self, base: Value, name: str, args: Args, node: ast.Call) -> Value:
+        if base.type == "shared" and name in EMITS and not self.world.logs_aside and base.packages == LOGS:
+            return self._emit(args, name)
         self.operate(base)
         self.use_up(base)
         if base.type == "shared":

@@ -62,7 +62,8 @@ class Running(Summaries):
                 return part(callee)
             return self.run_call(bound_to(callee, found), args)
         if code.generator or isinstance(code.node, ast.AsyncFunctionDef):
-            roots = callee.roots | args.roots
+            self.world.current += 1
+            roots = args.roots | (NONE if callee.plain else callee.roots) | {f"!{self.world.current}.frame"}
             return Value(
                 roots, frozenset({(code, "running")}) | args.code, type="stateful", packages=args.packages
             )

@@ -83,6 +83,8 @@ class World:
     """The notebook asks a class for its subclasses: defining one changes it."""
     asks_decimal_flags: bool = False
     """The notebook looks at the flags of a decimal context: every decimal operation may raise one."""
+    logs_aside: bool = False
+    """The notebook or its modules name handlers of logs, or hooks, that may keep what is logged or do something with it."""
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
     callbacks: dict[str, Value] = field(default_factory=dict)
