@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jup2kub import fingerprint
-from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.launch import Launch, find, located
 from jup2kub.agent.spawn import peek
 from jup2kub.capture import secrets
 from jup2kub.errors import EnvironmentProblem
@@ -74,11 +74,11 @@ class Question:
     def key(self) -> str:
         """Under which its last answer is remembered."""
         words = [self.strategy, self.base, self.kind, self.kernel, str(self.store or "")]
-        return digest(["again", str(self.notebook.resolve()), *words])
+        return digest(["again", str(located(self.notebook)), *words])
 
     def launch(self) -> Launch:
         """Return how the notebook's kernel is started. Raises EnvironmentProblem."""
-        return find(self.kernel or peek(self.notebook), cwd=str(self.notebook.resolve().parent))
+        return find(self.kernel or peek(self.notebook), cwd=str(located(self.notebook).parent))
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def _said(question: Question, environ: Mapping[str, str]) -> str:
 
 def _beside(question: Question) -> tuple[Path, Path]:
     """Return the project's folder, and where a capture of the notebook lies."""
-    path = question.notebook.resolve()
+    path = located(question.notebook)
     return path.parent, path.with_name(f"{path.stem}.capture") / "environment.json"
 
 
@@ -187,7 +187,7 @@ def _places(question: Question, used: Used) -> Facts:
     trees, files = of_distributions(places, used.distributions)
     with os.scandir(where.stdlib) as entries:
         trees |= {e.path for e in entries if e.is_dir() and e.name not in NOT_STANDARD}
-    files |= {*MACHINE, *used.files, str(question.notebook.resolve()), program, os.path.realpath(program)}
+    files |= {*MACHINE, *used.files, str(located(question.notebook)), program, os.path.realpath(program)}
     files |= {os.path.join(where.prefix, fingerprint.ENVIRONMENT), os.path.abspath(question.base)}
     listings = {*places, where.stdlib, where.user, *used.folders}
     listings |= {os.path.join(p, "conda-meta") for p in (where.prefix, where.base)}

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub.agent.files import FileImage, post_images, put_back
+from jup2kub.agent.launch import located
 from jup2kub.agent.session import Told
 from jup2kub.agent.world import THREAD_VARIABLES
 from jup2kub.capture.secrets import denied
@@ -98,7 +99,7 @@ def job_of(
     settings: Settings, name: str, compiled: Compiled, files: Mapping[str, FileImage], digests: bool = False
 ) -> Job:
     """Return the job of a compiled notebook."""
-    notebook = settings.notebook.resolve()
+    notebook = located(settings.notebook)
     wanted = (*THREAD_VARIABLES, "PYTHONHASHSEED")
     return Job(
         name=name,
@@ -192,7 +193,7 @@ def execute(
     began = time.monotonic()
     notebook = read_notebook(settings)
     compiled = compile_notebook(notebook, settings, away.store)
-    project = settings.notebook.resolve().parent
+    project = located(settings.notebook).parent
     files = post_images(project, project_files(project), away.store)
     run = away.submit(job_of(settings, name, compiled, files))
     away.follow(tell)
@@ -210,7 +211,7 @@ def gather(
 def bring_files(away: Away, settings: Settings, folder: Path) -> None:
     """Put the files that a run has left into the project; `folder` keeps what they replace."""
     record = away.result()
-    project = settings.notebook.resolve().parent
+    project = located(settings.notebook).parent
     for name in record["folders"]:
         (project / name).mkdir(parents=True, exist_ok=True)
     put_back(project, record["files"], away.store, folder)

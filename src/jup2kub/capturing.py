@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import __version__, ipynb
+from jup2kub.agent.launch import located
 from jup2kub.capture import backends, packs, secrets
 from jup2kub.capture import split as splitting
 from jup2kub.capture.lock import Asked, needs
@@ -64,7 +65,7 @@ def capture(
             f"packs need ReproZip's tracer: {backend.why}",
             "`pip install 'jup2kub[capture]'` on x86-64",
         )
-    folder = output or capture_folder(settings.notebook.resolve())
+    folder = output or capture_folder(located(settings.notebook))
     _open(folder)
     tell(f"watched by {backend.name}" + (f" ({backend.why})" if backend.why else ""))
     with tempfile.TemporaryDirectory(prefix="j2k-capture-") as scratch:
@@ -243,7 +244,7 @@ def _packs(
         path = folder / f"{part.name}.ipynb"
         path.write_bytes(ipynb.write(_part(notebook, part, wanted)))
         program = Program(
-            f"part-{part.name}", (python, str(runner), str(source), str(path)), settings.notebook.resolve().parent,
+            f"part-{part.name}", (python, str(runner), str(source), str(path)), located(settings.notebook).parent,
             (runner, source, path, *software),
         )  # fmt: skip
         target = folder / f"{part.name}.rpz"

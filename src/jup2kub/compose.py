@@ -15,7 +15,7 @@ from typing import Any
 from jup2kub import analyse, ipynb, planner
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.kernel import Kernel
-from jup2kub.agent.launch import Launch, find
+from jup2kub.agent.launch import Launch, find, located
 from jup2kub.agent.rewind import UndoLog
 from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.agent.spawn import Spawned, peek
@@ -129,7 +129,7 @@ def read_notebook(settings: Settings) -> Notebook:
 
 def compile_notebook(notebook: Notebook, settings: Settings, store: Store) -> Compiled:
     """Analyse and plan. Pure but for the sources of the project's own modules."""
-    modules = local_modules(notebook, settings.notebook.resolve().parent)
+    modules = local_modules(notebook, located(settings.notebook).parent)
     profile = store.profile() if settings.plan == "hybrid" else None
     known = tables.load(str(p) for p in settings.annotations)
     graph = analyse.analyse(
@@ -257,7 +257,7 @@ async def execute_async(
     """
     loop = asyncio.get_running_loop()
     began = loop.time()
-    project = str(settings.notebook.resolve().parent)
+    project = str(located(settings.notebook).parent)
     early = Early(settings.kernel or peek(settings.notebook), project, ahead)
     store: Store | None = None
     try:
@@ -321,7 +321,7 @@ def take_back_unfinished(store: Store, info: RunInfo) -> UndoLog:
 def _terms(settings: Settings, run: str, proof: Proof, launch: Launch) -> Terms:
     return Terms(
         run=run,
-        project=settings.notebook.resolve().parent,
+        project=located(settings.notebook).parent,
         workers=settings.workers,
         fresh=settings.fresh,
         keep_going=settings.keep_going,
@@ -346,7 +346,7 @@ async def _run(
     proof: Proof,
     flights: Flights | None,
 ) -> tuple[Session, int | None]:
-    key = RunKey(str(settings.notebook.resolve()), compiled.plan.source, digest(to_json(settings.parameters)))
+    key = RunKey(str(located(settings.notebook)), compiled.plan.source, digest(to_json(settings.parameters)))
     info = store.open_run(key, fresh=settings.fresh)
     document = canonical(to_json(compiled.plan))
     store.update_run(info.id, plan=BlobRef(store.put_blob(document), len(document)))

@@ -12,6 +12,7 @@ from typing import Any
 
 from jup2kub import again, bundle, capturing, fingerprint, locking
 from jup2kub.again import Found, Question, Shown, Used
+from jup2kub.agent.launch import located
 from jup2kub.capture import sbom
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make_lock
@@ -71,7 +72,7 @@ def export(wanted: Wanted, tell: Tell) -> tuple[Exported, ...]:
     asked = locking.asked(settings)
     with contextlib.closing(open_store(settings)) as store:
         plan = compile_notebook(asked.notebook, settings, store).plan
-    path = settings.notebook.resolve()
+    path = located(settings.notebook)
     folder = path.with_name(f"{path.stem}.images")
     if wanted.strategy == "rpz":
         return _packs(settings, plan, folder, tell)
@@ -186,7 +187,7 @@ def _make(wanted: Wanted, asked: Asked, plan: Plan, maker: Maker) -> _Known:
 
 def _key(wanted: Wanted, asked: Asked, plan: Plan, kind: str, where: Where, declaring: Sequence[str]) -> str:
     """Return a digest of everything that decides what is built."""
-    path = wanted.settings.notebook.resolve()
+    path = located(wanted.settings.notebook)
     base = fingerprint.fact(os.path.abspath(wanted.base)) if os.path.isfile(wanted.base) else wanted.base
     return digest(
         [

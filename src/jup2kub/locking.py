@@ -7,7 +7,7 @@ import json
 import os
 from pathlib import Path
 
-from jup2kub.agent.launch import find
+from jup2kub.agent.launch import find, located
 from jup2kub.capture import declared, secrets
 from jup2kub.capture.lock import Asked
 from jup2kub.capture.lock import lock as make
@@ -28,7 +28,7 @@ def lock(settings: Settings, vendor: Vendor | None = None) -> Lock:
 def asked(settings: Settings) -> Asked:
     """Return what is to be locked, with all that is known of it."""
     notebook = read_notebook(settings)
-    path = settings.notebook.resolve()
+    path = located(settings.notebook)
     seen = captured(path, notebook)
     return Asked(
         notebook=notebook,

@@ -40,6 +40,14 @@ class Launch:
     language: str = "python"
 
 
+def located(notebook: Path) -> Path:
+    """Return a notebook's absolute path. Links on the way to it are followed, but not the notebook, should it be one.
+
+    Its cells run in the folder of this path, as in Jupyter: beside a link lie the files that are meant.
+    """
+    return notebook.parent.resolve() / notebook.name
+
+
 def data_folders(env: Mapping[str, str], home: Path, prefix: Path) -> list[Path]:
     """Return the folders that may hold ``kernels/``, the most important first, as Jupyter orders them."""
     found = [Path(p) for p in env.get("JUPYTER_PATH", "").split(os.pathsep) if p]

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-from jup2kub.agent.launch import find
+from jup2kub.agent.launch import find, located
 from jup2kub.agent.spawn import Spawned, peek
 from jup2kub.errors import EnvironmentProblem
 
@@ -28,7 +28,7 @@ def begin(words: Sequence[str]) -> Spawned | None:
         return None
     name = _value(words, "--kernel") or peek(path)
     with contextlib.suppress(EnvironmentProblem):
-        launch = find(name, cwd=str(path.resolve().parent))
+        launch = find(name, cwd=str(located(path).parent))
         if launch.is_ipython:
             return Spawned(launch)
     return None

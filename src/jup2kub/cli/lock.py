@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from jup2kub import locking
+from jup2kub.agent.launch import located
 from jup2kub.capture import pylock
 from jup2kub.capture.wheels import Vendor, default_cache
 from jup2kub.cli import common
@@ -36,7 +37,7 @@ def act(options: argparse.Namespace) -> int:
     settings = Settings(notebook=options.notebook, workers=1, kernel=options.kernel, store=options.store)
     vendor = Vendor(default_cache())
     found = locking.lock(settings, vendor)
-    output: Path = options.output or options.notebook.resolve().with_name("pylock.toml")
+    output: Path = options.output or located(options.notebook).with_name("pylock.toml")
     common.save(output, pylock.text(found, output.resolve().parent, vendor.path))
     tell(found)
     if not pylock.FILE_NAME.match(output.name):

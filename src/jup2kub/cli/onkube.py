@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jup2kub.agent.launch import located
 from jup2kub.agent.session import Told
 from jup2kub.away import Sent
 from jup2kub.cli import common
@@ -147,7 +148,7 @@ def begun(
             spec.run,
             asked.context,
             spec.namespace,
-            str(settings.notebook.resolve()),
+            str(located(settings.notebook)),
             str(target.resolve()),
             time.time(),
             dict(settings.parameters),

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub import away, bundle
+from jup2kub.agent.launch import located
 from jup2kub.agent.session import Told
 from jup2kub.away import Away, job_of
 from jup2kub.cluster import Cluster, ClusterProblem, Missing
@@ -206,7 +207,7 @@ def execute(
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, tell)
         with deployed(spec, cluster, modules_of(compiled), tell, Path(folder)) as running:
-            files = send_files(settings.notebook.resolve().parent, running.away.store, note(tell))
+            files = send_files(located(settings.notebook).parent, running.away.store, note(tell))
             run = running.away.submit(job_of(settings, spec.run, compiled, files, proof.digests))
         started(spec)
         with hired(running):
@@ -257,7 +258,7 @@ def sweep(
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, said)
         with deployed(spec, cluster, modules_of(compiled), said, Path(folder)) as running:
-            files = send_files(settings.notebook.resolve().parent, running.away.store, note(said))
+            files = send_files(located(settings.notebook).parent, running.away.store, note(said))
             sent = away.send_all(settings, sets, running.away, spec.run, store, files)
         started(spec)
         with hired(running):

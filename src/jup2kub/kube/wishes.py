@@ -6,6 +6,7 @@ import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from jup2kub.agent.launch import located
 from jup2kub.errors import UsageError
 from jup2kub.kit.canon import digest
 from jup2kub.manifests import storage
@@ -61,7 +62,7 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         )
     if wishes.parallelism < 1:
         raise UsageError("J2K719", "--parallelism is at least 1", "leave it out for 4")
-    path = notebook.resolve()
+    path = located(notebook)
     spec = RunSpec(
         run=run,
         image=wishes.image,

@@ -331,6 +331,22 @@ def test_parameters_are_put_in_as_papermill_does(call: Call, tmp_path: Path) -> 
 
 
 @pytest.mark.kernel
+def test_a_linked_notebook_runs_in_the_folder_of_the_link(call: Call, tmp_path: Path) -> None:
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.txt").write_text(name)
+    text = "import helper\nprint(open('data.txt').read(), helper.name)"
+    book = notebook(tmp_path / "first" / "nb.ipynb", text)
+    (tmp_path / "second" / "nb.ipynb").symlink_to(book)
+    (tmp_path / "linked").symlink_to("second")
+    for place, expected in (("first", "first first\n"), ("linked", "second second\n")):
+        (tmp_path / place / "helper.py").write_text(f"name = {expected.split()[0]!r}\n")
+        assert call("run", tmp_path / place / "nb.ipynb").code == EXIT_OK
+        executed = nbformat.read(tmp_path / place / "nb.executed.ipynb", as_version=4)
+        assert executed.cells[0].outputs[0].text == expected
+
+
+@pytest.mark.kernel
 @pytest.mark.parametrize("verb", ["plan", "run"])
 def test_a_parameter_that_the_notebook_does_not_set_is_told_before_anything_runs(
     verb: str, call: Call, tmp_path: Path
