@@ -2,86 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import IMAGE, Kit, kubectl
-from tests.e2e.drive import Cli, Started, notebook, outputs
-
-from jup2kub.cluster import Cluster
+from tests.e2e.conftest import OWN, Kit, kubectl
+from tests.e2e.drive import notebook
+from tests.e2e.lab import HEAD, Lab, lab_fixture  # noqa: F401
 
 pytestmark = pytest.mark.timeout(900)
 
 REGISTRY = os.environ.get("J2K_REGISTRY", "10.89.0.1:5000")
-HEAD = "import ctypes\nimport time\ndef work(seconds):\n    time.sleep(seconds)\n    return int(seconds) ** 2"
 TWO = (HEAD, "a = work(20)\na", "b = work(21)\nb", "print(a + b)")
 ANSWER = [[], ["400"], ["441"], ["841\n"]]
-
-
-class Lab:
-    """A project, a namespace, and the command line in them."""
-
-    def __init__(self, kit: Kit, namespace: str, cluster: Cluster, folder: Path) -> None:
-        self.kit, self.namespace, self.cluster = kit, namespace, cluster
-        self.project = folder / "project"
-        self.project.mkdir()
-        self.cli = Cli(kit.kubeconfig, folder)
-        self.names: list[str] = []
-
-    def start(self, *cells: str, more: tuple[str, ...] = (), image: str = IMAGE) -> Started:
-        source = notebook(self.project / "nb.ipynb", *cells)
-        return self.cli.start(
-            "run",
-            str(source),
-            "--on",
-            "kubernetes",
-            "--image",
-            image,
-            "-n",
-            self.namespace,
-            "--offload",
-            "all",
-            *more,
-        )
-
-    def outputs(self) -> list[object]:
-        return list(outputs(self.project / "nb.executed.ipynb"))
-
-    def kubectl(self, *words: str, given: str = "") -> str:
-        return kubectl(self.kit, "-n", self.namespace, *words, given=given)
-
-    def name(self, run: Started) -> str:
-        found = run.until(r"run (\w+) is in namespace")[1]
-        self.names.append(found)
-        return found
-
-    def pod_of(self, run: Started, task: str, seconds: float = 240) -> str:
-        """Wait until a task runs; return the pod that runs it."""
-        name, limit = self.name(run), time.monotonic() + seconds
-        while time.monotonic() < limit:
-            done = self.cli("status", name, "--json", code=None)
-            tasks = json.loads(done.stdout)["tasks"] if done.returncode == 0 else []
-            for one in tasks:
-                if one["task"] == task and one["state"] == "RUNNING" and one["attempts"]:
-                    return str(one["attempts"][0]["worker"].rpartition(".")[0])
-            time.sleep(0.5)
-        raise AssertionError(f"{task} did not begin:\n{run.text}\n{done.stdout}")
-
-    def node_of(self, pod: str) -> str:
-        return str(self.cluster.get("Pod", pod)["spec"]["nodeName"])
-
-
-@pytest.fixture
-def lab(kit: Kit, namespace: str, cluster: Cluster, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(kit, namespace, cluster, tmp_path)
-    yield made
-    for name in made.names:
-        made.cli("delete", name, "-n", namespace, code=None, seconds=120)
 
 
 def test_a_pod_deleted_in_the_middle_of_a_cell(lab: Lab) -> None:
@@ -279,3 +219,79 @@ def test_the_main_line_killed_after_a_cell_with_effects_has_acted(lab: Lab) -> N
     assert "--skip 1" in story
     again = lab.cli("resume", lab.names[0], "--skip", "1")
     assert lab.outputs()[2] == ["after\n"], again.stderr
+
+
+@contextlib.contextmanager
+def cut_off(pod: str) -> Iterator[None]:
+    """Let a pod of the test cluster neither send nor receive: its processes go on, and nobody hears of them."""
+    mine = [
+        path.parent.name
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if f"HOSTNAME={pod}\0".encode() in read(path)
+    ]
+    assert mine, f"no process of {pod} is here"
+    words = ["nsenter", f"--net=/proc/{mine[0]}/ns/net", "nft"]
+    rules = (
+        "add table inet cut\nadd chain inet cut out { type filter hook output priority 0; policy drop; }\n"
+    )
+    rules += "add chain inet cut in { type filter hook input priority 0; policy drop; }\n"
+    subprocess.run([*words, "-f", "-"], input=rules, text=True, check=True, timeout=20)
+    try:
+        yield
+    finally:
+        subprocess.run([*words, "delete", "table", "inet", "cut"], check=True, timeout=20)
+
+
+def read(path: Path) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes()
+    return b""
+
+
+def test_an_agent_cut_off_from_the_server_while_it_finishes(lab: Lab) -> None:
+    if lab.kit.folder is None:
+        pytest.skip("THIS FAULT NEEDS THE TEST CLUSTER ON THIS MACHINE")
+    once = "Path('a.txt').write_text(Path('a.txt').read_text() + 'x' if Path('a.txt').exists() else 'x')"
+    cells = (HEAD, f"from pathlib import Path\na = work(12)\n{once}\na", "b = work(35)\nb", "print(a + b)")
+    with lab.start(*cells) as run:
+        pod = lab.pod_of(run, "cell-1")
+        with cut_off(pod):
+            # The cell ends, nobody hears of it, and after 15 s of silence it is offered to another agent.
+            run.until(r"cell 1: nothing is heard of the attempt before; it runs again", 90)
+        story = run.end()
+    assert lab.outputs() == [[], ["144"], ["1225"], ["1369\n"]], story
+    assert (lab.project / "a.txt").read_text() == "x"
+
+
+@contextlib.contextmanager
+def stopped_registry(kit: Kit) -> Iterator[None]:
+    """Take the test cluster's registry away; afterwards it is as before."""
+    os.kill(int((OWN / "run" / "registry.pid").read_text()), signal.SIGKILL)
+    try:
+        yield
+    finally:
+        kit("up", seconds=300)
+
+
+@pytest.mark.alone
+def test_the_registry_is_down_in_the_middle_of_a_run(lab: Lab) -> None:
+    """A pod is lost whose successor goes to a node that has not got the image."""
+    if lab.kit.folder is None or not lab.kit.registry:
+        pytest.skip("THIS FAULT NEEDS THE TEST CLUSTER'S OWN REGISTRY")
+    where = f"http://{lab.kit.registry}/j2k-e2e/{lab.namespace}"
+    source = notebook(lab.project / "nb.ipynb", HEAD, "a = work(40)\na", "b = work(41)\nb", "print(a + b)")
+    words = ("--on", "kubernetes", "-n", lab.namespace, "--registry", where, "--offload", "all")
+    kubectl(lab.kit, "cordon", "node2")
+    try:
+        with lab.cli.start("run", str(source), *words, "--parallelism", "2", "--cpu", "0.3") as run:
+            pod = lab.pod_of(run, "cell-1", 400)
+            with stopped_registry(lab.kit):
+                kubectl(lab.kit, "cordon", "node1")
+                kubectl(lab.kit, "uncordon", "node2")
+                lab.kubectl("delete", "pod", pod, "--wait=false")
+                run.until(r"agents: the image cannot be pulled: .*", 120)
+            story = run.end()
+    finally:
+        kubectl(lab.kit, "uncordon", "node1")
+        kubectl(lab.kit, "uncordon", "node2")
+    assert lab.outputs() == [[], ["1600"], ["1681"], ["3281\n"]], story

@@ -12,6 +12,7 @@ from jup2kub.errors import StoreProblem
 
 NOT_KEPT = "the store has no room for it"
 """Why a value cannot leave its kernel, for now: no fact about the cell."""
+FREE = "free some with `jup2kub clean`, or choose another disk with --store DIR"
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
@@ -39,7 +40,7 @@ class Room:
                 raise
             if not self.full:
                 self.full = True
+                way_out = problem.hint if isinstance(problem, StoreProblem) else ""
                 self.say(
-                    "no space left for the store: results are not kept from here on "
-                    "(free some with `jup2kub clean`, or choose another disk with --store DIR)"
+                    f"no space left for the store: results are not kept from here on ({way_out or FREE})"
                 )

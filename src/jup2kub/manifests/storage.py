@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Dict, List, Tuple
 
 from jup2kub.errors import UsageError
+from jup2kub.kit.canon import digest
 from jup2kub.manifests.objects import NOTEBOOK, RUN, base_name, claim_name, labels, metadata
 from jup2kub.manifests.spec import SERVER, RunSpec, S3Place, parse_quantity, quantity
 
@@ -130,12 +131,16 @@ def with_storage(spec: RunSpec, storage: Storage) -> RunSpec:
 
 
 def class_name(spec: RunSpec, storage: Storage) -> str:
-    """Return the name of the class that a claim asks for: one for all runs, or of this run's own static volume."""
+    """Return the name of the class that a claim asks for: one for all runs, or that of the claim's own static volume.
+
+    The latter is made by an administrator before the first run that uses the claim, and is there for those that follow.
+    """
     if storage.kind == "ebs" and not storage.where:
         return f"jup2kub-ebs-{storage.value}"
     if storage.kind == "efs" and "::" not in storage.value:
         return f"jup2kub-efs-{storage.value}"
-    return f"{base_name(spec.run)}-static"
+    place = digest([spec.namespace, claim_name(spec), storage.kind, storage.value, storage.where])
+    return f"jup2kub-{storage.kind}-{place[:8]}"
 
 
 def claim(spec: RunSpec) -> List[Obj]:

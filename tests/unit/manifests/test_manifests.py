@@ -443,6 +443,21 @@ def test_a_local_volume_stays_on_its_node() -> None:
     assert volume["spec"]["claimRef"]["name"] == claim["metadata"]["name"]
 
 
+def test_a_volume_that_an_administrator_made_is_that_of_the_notebooks_next_run_too() -> None:
+    wanted = storage.parse("local:/data@node-1")
+    first, later, other, elsewhere = (
+        storage.class_name(replace(SPEC, notebook=notebook, run=run, namespace=namespace), wanted)
+        for notebook, run, namespace in (
+            ("0123abcd", "1", "lab"),
+            ("0123abcd", "2", "lab"),
+            ("ffffffff", "1", "lab"),
+            ("0123abcd", "1", "hut"),
+        )
+    )
+    assert first == later
+    assert len({first, other, elsewhere}) == 3
+
+
 def test_an_efs_access_point_belongs_to_the_pods_user() -> None:
     wanted = storage.parse("efs:fs-0a")
     [made] = storage.administrator_objects(storage.with_storage(SPEC, wanted), wanted)

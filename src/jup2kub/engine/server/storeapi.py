@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from jup2kub.errors import Interrupted, StoreProblem
 from jup2kub.kit.canon import digest, from_json, to_json
 from jup2kub.model.facts import Facts
 from jup2kub.store import BlobRef, Missing, Record, RunKey, Slot, Store
+from jup2kub.store.disk import problem
 
 Arguments = Mapping[str, Any]
 PIECE = 8 << 20
@@ -63,7 +65,7 @@ class StoreApi:
             if path is None:
                 path = self._uploads[sha256] = self.store.staging() / "part"
                 path.touch()
-            with open(path, "r+b") as file:
+            with self._written(sha256), open(path, "r+b") as file:
                 end = file.seek(0, os.SEEK_END)
                 if offset > end or offset + len(data) > size:
                     return end
@@ -79,6 +81,18 @@ class StoreApi:
                 path.unlink(missing_ok=True)
                 path.parent.rmdir()
             return size
+
+    @contextlib.contextmanager
+    def _written(self, sha256: str) -> Iterator[None]:
+        """Drop a blob's pieces where one cannot be written: what cannot be finished keeps no room from others."""
+        try:
+            yield
+        except OSError as error:
+            path = self._uploads.pop(sha256)
+            with contextlib.suppress(OSError):
+                path.unlink()
+                path.parent.rmdir()
+            raise problem(path.parent, error) from error
 
     def get(self, sha256: str, size: int, first: int, last: int) -> bytes:
         """Return the bytes from `first` to `last`, both included, of a blob; at most `PIECE`. Raises Missing."""

@@ -25,6 +25,11 @@ BIG = 64 << 20
 """Most bytes of one request."""
 TICKING = 15.0
 """Seconds without a tick of the loop after which the server is not healthy."""
+FULL = "J2K503"
+MORE_ROOM = (
+    "it is on the volume behind the run server: ask for a larger one (`--storage class:NAME,size=50Gi`), or let the "
+    "cluster's administrator enlarge it; `jup2kub resume RUN` then goes on from what is kept"
+)
 RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 Reply = tuple[int, bytes, Mapping[str, str]]
 Route = Callable[[Mapping[str, Any]], Any]
@@ -148,10 +153,17 @@ def answered(act: Callable[[], Reply]) -> Reply:
     except Missing as problem:
         return 404, json.dumps(telling(problem)).encode(), {}
     except Jup2KubError as problem:
-        return 409, json.dumps(telling(problem)).encode(), {}
+        return 409, json.dumps(telling(elsewhere(problem))).encode(), {}
     except (KeyError, ValueError, TypeError) as problem:
         text = f"{type(problem).__name__}: {problem}"
         return 400, json.dumps(telling(StoreProblem("J2K522", text))).encode(), {}
+
+
+def elsewhere(problem: Jup2KubError) -> Jup2KubError:
+    """Return an error of the store with a way out for those who do not sit before its disk."""
+    if problem.code == FULL:
+        return StoreProblem(FULL, problem.message, MORE_ROOM)
+    return problem
 
 
 def _json(value: Any) -> Reply:
