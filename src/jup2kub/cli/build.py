@@ -81,7 +81,7 @@ def tell_all(
 
 def summary(images: Sequence[Shown], seconds: float) -> str:
     """Return the result in a few lines."""
-    lines = [f"{len(images)} images in {words.duration(seconds)}"]
+    lines = [f"{words.count(len(images), 'image')} in {words.duration(seconds)}"]
     for one in images:
         own = words.megabytes(one.unique_bytes)
         lines.append(f"  {one.step}: {one.reference}  {words.megabytes(one.bytes)}, {own} of it new")

@@ -12,6 +12,7 @@ from typing import Any
 from jup2kub import ipynb, sweeps
 from jup2kub.cli.streams import result as result
 from jup2kub.cli.streams import say as say
+from jup2kub.cli.words import count as count
 from jup2kub.cli.words import duration as duration
 from jup2kub.cli.words import store_option as store_option
 from jup2kub.compose import CAP, Settings, default_store, read_notebook

@@ -60,7 +60,8 @@ def as_json(plan: Plan) -> dict[str, Any]:
 
 def summary(plan: Plan) -> str:
     """Return the plan in a few lines."""
-    lines = [f"{len(plan.cells)} code cells: {len(plan.main)} in the main line, {len(plan.steps)} steps"]
+    cells, steps = common.count(len(plan.cells), "code cell"), common.count(len(plan.steps), "step")
+    lines = [f"{cells}: {len(plan.main)} in the main line, {steps}"]
     for step in plan.steps:
         cells = ", ".join(map(str, step.cells))
         lines.append(f"  {step.id}: cell {cells} ({step.kind}){' - ' + step.reason if step.reason else ''}")

@@ -82,7 +82,8 @@ def report(options: argparse.Namespace, done: Execution, target: Path, seconds: 
     if failed:
         explain_failure(done)
     common.say(
-        f"{len(done.outcomes)} cells in {common.duration(seconds)}: {len(steps)} as steps, {len(kept)} kept from the store, "
+        f"{common.count(len(done.outcomes), 'cell')} in {common.duration(seconds)}: {len(steps)} off the main line, "
+        f"{len(kept)} kept from the store, "
         f"{common.duration(done.validation_seconds)} of validation"
     )
     if options.json:

@@ -39,7 +39,7 @@ def act(
             state = "error" if results.published_errors(member.done) else "ok"
         values = member.done.values if member.done else {}
         rows[member.number] = sweeps.SweepRow(member.number, member.parameters, state, member.seconds, values)
-        why = f": {member.problem}" if member.problem else ""
+        why = f": {reason}" if (reason := _reason(member)) else ""
         common.say(
             f"set {member.number} {member.parameters} {state} in {common.duration(member.seconds)}{why}"
         )
@@ -64,3 +64,11 @@ def act(
     else:
         common.result(str(folder))
     return EXIT_CELL_RAISED if any(row.state != "ok" for row in ordered) else EXIT_OK
+
+
+def _reason(member: sweeping.Member) -> str:
+    """Return why a set did not come to its end; empty if it did."""
+    if member.done is None:
+        return str(member.problem)
+    raised = [(o.index, o.error) for o in results.published_errors(member.done) if o.error is not None]
+    return f"cell {raised[0][0]} raised {raised[0][1].ename}: {raised[0][1].evalue}" if raised else ""

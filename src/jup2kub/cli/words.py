@@ -17,6 +17,11 @@ def store_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON on stdout")
 
 
+def count(number: int, noun: str) -> str:
+    """Return how many there are: `1 step`, `2 steps`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def duration(seconds: float) -> str:
     """Return seconds as people read them."""
     if seconds < 60:

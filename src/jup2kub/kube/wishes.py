@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jup2kub.agent.launch import located
 from jup2kub.errors import UsageError
+from jup2kub.images import reference
 from jup2kub.kit.canon import digest
 from jup2kub.manifests import storage
 from jup2kub.manifests.spec import PodClass, RunSpec, Volume, parse_quantity
@@ -52,7 +53,7 @@ def _letters(number: int, count: int) -> str:
 
 
 def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: bytes) -> RunSpec:
-    """Return the run's spec. Raises UsageError for what no cluster could do."""
+    """Return the run's spec. Raises UsageError (J2K620, J2K714, J2K719) for what no cluster could do."""
     if not wishes.image:
         raise UsageError(
             "J2K719",
@@ -62,6 +63,7 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         )
     if wishes.parallelism < 1:
         raise UsageError("J2K719", "--parallelism is at least 1", "leave it out for 4")
+    reference.parse(wishes.image)
     path = located(notebook)
     spec = RunSpec(
         run=run,

@@ -362,6 +362,23 @@ def test_a_parameter_that_the_notebook_does_not_set_is_told_before_anything_runs
     assert "note" not in call(verb, book, "-p", "alpha=2").err
 
 
+@pytest.mark.kernel
+def test_a_sweep_tells_why_a_set_failed_and_what_it_could_not_collect(call: Call, tmp_path: Path) -> None:
+    book = notebook(tmp_path / "nb.ipynb", "ratio = 1 / alpha")
+    words = ("-p", "alpha=0,4", "--collect", "ratio", "--collect", "ration", "-o", tmp_path / "out")
+    done = call("run", book, *words)
+    assert done.code == EXIT_CELL_RAISED
+    assert "cell 1 raised ZeroDivisionError: division by zero\n" in done.err
+    assert "note: no set has a variable `ration`: its column is empty\n" in done.err
+    assert "`ratio`" not in done.err
+    table = [line.split(",") for line in (tmp_path / "out" / "sweep.csv").read_text().splitlines()]
+    assert [(row[1], row[2], *row[4:]) for row in table] == [
+        ("alpha", "state", "ratio", "ration"),
+        ("0", "error", "", ""),
+        ("4", "ok", "0.25", ""),
+    ]
+
+
 # -- verify ------------------------------------------------------------------------------------------------------
 
 

@@ -60,6 +60,8 @@ def test_names_sort_by_time_and_fit_into_names_of_objects() -> None:
 def test_an_image_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no image"):
         spec_of(Wishes(""), "01abc", tmp_path / "nb.ipynb", "lab", b"")
+    with pytest.raises(UsageError, match="J2K620"):
+        spec_of(Wishes("My Image"), "01abc", tmp_path / "nb.ipynb", "lab", b"")
 
 
 def test_two_runs_of_a_notebook_share_a_claim_and_those_of_another_do_not() -> None:
