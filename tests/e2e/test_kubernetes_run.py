@@ -130,6 +130,31 @@ def test_a_user_with_exactly_edit_needs_no_more(
     nothing_left(kit, namespace)
 
 
+def test_a_user_who_may_not_use_the_service_proxy_forwards_a_port(
+    kit: Kit, namespace: str, as_user: Callable[[str], Path], project: Path, tmp_path: Path
+) -> None:
+    name = f"{namespace}-no-proxy"
+    edit = json.loads(kubectl(kit, "get", "clusterrole", "edit", "-o", "json"))
+    rules = [
+        {**rule, "resources": [r for r in rule["resources"] if r != "services/proxy"]}
+        for rule in edit["rules"]
+    ]
+    role = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": name}}
+    kubectl(kit, "create", "-f", "-", given=json.dumps({**role, "rules": rules}))
+    try:
+        source = notebook(
+            project / "small.ipynb", *CELLS[:3], "a = work(1, 1)\nPath('a.bin').write_bytes(b'x' * 3_000_000)"
+        )
+        (project / "data.bin").write_bytes(bytes(range(256)) * 80_000)
+        done = Cli(str(as_user(name)), tmp_path)("run", str(source), *on(namespace))
+    finally:
+        kubectl(kit, "delete", "clusterrole", name)
+    assert "files travel through a port-forward" in done.stderr
+    assert outputs(project / "small.executed.ipynb")[3] == ["3000000"]
+    assert (project / "a.bin").read_bytes() == b"x" * 3_000_000
+    nothing_left(kit, namespace)
+
+
 def test_a_user_without_rights_is_told_which(
     kit: Kit, namespace: str, as_user: Callable[[str], Path], project: Path, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ Python >= 3.9 and the standard library only: the run server in a pod carries it.
 
 from __future__ import annotations
 
+import socket
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterator, Mapping, Optional, Protocol, Tuple, Union
@@ -214,6 +215,12 @@ class Cluster(Protocol):
         timeout: float = 30.0,
     ) -> AbstractContextManager[Iterator[bytes]]:
         """Yield the pieces of one long answer (GET) as they come. `timeout`: seconds without a byte."""
+
+    def dial(self, pod: str, port: int, timeout: float = 30.0) -> socket.socket:
+        """Return a connection to a port of a pod; `timeout` for making it. Raises Forbidden, Missing, Unreachable.
+
+        From outside it is a port-forward through the API server, within the cluster a plain connection.
+        """
 
     def may(self, right: Right) -> bool:
         """Return whether the user may do this here (SelfSubjectAccessReview)."""

@@ -12,7 +12,7 @@ import socket
 import ssl
 import threading
 from pathlib import Path
-from typing import Iterator, List, Mapping, Optional
+from typing import Iterator, List, Mapping, Optional, Tuple
 
 from jup2kub.cluster import Answer, Unreachable
 from jup2kub.cluster.rest import CODES, Request, RestCluster
@@ -85,6 +85,13 @@ class PlainTransport:
             yield PlainStream(answer, request)
         finally:
             connection.close()
+
+    def dial(self, request: Request, address: Tuple[str, int]) -> socket.socket:
+        """Connect to the pod itself. Raises Unreachable."""
+        try:
+            return socket.create_connection(address, timeout=request.timeout)
+        except OSError as error:
+            raise _unreachable(request, error) from error
 
     def close(self) -> None:
         """Close the kept connections."""

@@ -9,6 +9,7 @@ import contextlib
 import copy
 import itertools
 import json
+import socket
 import threading
 import time
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional, Set, Tuple, Union
@@ -29,6 +30,8 @@ class MemoryCluster:
         """Rights that the user lacks, as `str(Right)`."""
         self.refuse: Callable[[Obj], Optional[ClusterProblem]] = lambda obj: None
         """Admission: called with every object to be made."""
+        self.listening: Dict[Tuple[str, int], Tuple[str, int]] = {}
+        """What is behind the ports of pods: addresses of this machine, by pod and port."""
         self.services: Dict[str, Handler] = {}
         self.printed: Dict[str, bytes] = {}
         """Logs by pod."""
@@ -161,6 +164,13 @@ class MemoryCluster:
         if answer.status >= 400:
             raise problem(answer.status, answer.body, Request("GET", path))
         yield iter([answer.body])
+
+    def dial(self, pod: str, port: int, timeout: float = 30.0) -> socket.socket:
+        self._reachable()
+        self._found("Pod", pod)
+        if (pod, port) not in self.listening:
+            raise _error(503, "ServiceUnavailable", f"nothing listens on port {port} of pod {pod}")
+        return socket.create_connection(self.listening[pod, port], timeout=timeout)
 
     def may(self, right: Right) -> bool:
         self._reachable()

@@ -9,21 +9,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
 import subprocess
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from jup2kub.cluster import Answer, Unauthorized, Unreachable
-from jup2kub.cluster.rest import CODES, Request, RestCluster
+from jup2kub.cluster.rest import CODES, Request, RestCluster, problem
 from jup2kub.errors import EnvironmentProblem, UsageError
 
 try:
     import httpx2
     import yaml
+    from httpx2.websockets import WebSocketUpgradeError
     from lightkube.config.client_adapter import Client, ConnectionParams, user_auth
     from lightkube.config.kubeconfig import KubeConfig, SingleConfig
     from lightkube.core.exceptions import ConfigError
+
+    from jup2kub.cluster import forward
 except ImportError as missing:  # pragma: no cover - the extra is installed where this is tested
     raise EnvironmentProblem(
         "J2K700", f"the Kubernetes client is not installed ({missing})", "`pip install 'jup2kub[kubernetes]'`"
@@ -207,6 +211,25 @@ class HttpxTransport:
             yield HttpxStream(answer, self, request)
         finally:
             answer.close()
+
+    def dial(self, request: Request, address: tuple[str, int]) -> socket.socket:
+        """Return a port-forward as a socket. Raises what the API server answers instead, as an error."""
+        with contextlib.ExitStack() as made, self._guarded(request):
+            try:
+                session = made.enter_context(
+                    self._client.websocket(
+                        request.path,
+                        subprotocols=[forward.PROTOCOL],
+                        max_message_size_bytes=forward.MOST,
+                        auth=self._auth,
+                        timeout=httpx2.Timeout(request.timeout),
+                    )
+                )
+            except WebSocketUpgradeError as refused:
+                answer = refused.response
+                raise problem(answer.status_code, answer.read(), request) from refused
+            return forward.joined(session, made.pop_all().close)
+        raise AssertionError("unreachable")
 
     def close(self) -> None:
         """Release connections."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import socket
 from dataclasses import dataclass, field
 from typing import Any, Dict, Iterable, Iterator, Mapping, Optional, Protocol, Tuple, Type, Union
 from urllib.parse import quote, urlencode
@@ -73,6 +74,9 @@ class Transport(Protocol):
 
     def stream(self, request: Request) -> contextlib.AbstractContextManager[Stream]:
         """Return the answer while it comes."""
+
+    def dial(self, request: Request, address: Tuple[str, int]) -> socket.socket:
+        """Return a connection to a pod: by the port-forward that is asked for, or to its own address."""
 
     def close(self) -> None:
         """Release connections."""
@@ -211,6 +215,12 @@ class RestCluster:
             if answer.status >= 400:
                 raise problem(answer.status, b"".join(answer.pieces()), request)
             yield answer.pieces()
+
+    def dial(self, pod: str, port: int, timeout: float = SECONDS) -> socket.socket:
+        found = self.get("Pod", pod)
+        path = self._path(KINDS["Pod"], pod, "portforward", ports=str(port))
+        address = (found.get("status", {}).get("podIP", ""), port)
+        return self._transport.dial(Request("GET", path, timeout=timeout), address)
 
     def may(self, right: Right) -> bool:
         kind = KINDS[right.kind]

@@ -40,11 +40,15 @@ NEEDED = (
     Right("list", "Job"),
     Right("delete", "Job"),
     Right("list", "Event"),
+)
+"""What every run needs of the user."""
+TO_SPEAK = (
     Right("get", "Service", "proxy"),
     Right("create", "Service", "proxy"),
     Right("update", "Service", "proxy"),
 )
-"""What every run needs of the user."""
+"""What speaking with the run server needs; or instead of that:"""
+TO_FORWARD = (Right("create", "Pod", "portforward"), Right("get", "Pod", "portforward"))
 TO_GIVE = (Right("create", "ServiceAccount"), Right("create", "Role"), Right("create", "RoleBinding"))
 """What giving the run server an account of its own needs."""
 TO_HIRE = (Right("create", "Job"), Right("get", "Job"), Right("patch", "Pod"))
@@ -117,11 +121,15 @@ def settle_rights(
     cluster: Cluster, spec: RunSpec, tell: Callable[[str], None]
 ) -> tuple[RunSpec, frozenset[str]]:
     """Return the spec as the user's rights allow it, and the kinds to leave out. Raises EnvironmentProblem (J2K722)."""
-    asked = (*NEEDED, *TO_GIVE, *TO_HIRE, *NICE.values())
+    asked = (*NEEDED, *TO_SPEAK, *TO_FORWARD, *TO_GIVE, *TO_HIRE, *NICE.values())
     with ThreadPoolExecutor(AT_ONCE) as pool:
         may = dict(zip(asked, pool.map(cluster.may, asked), strict=True))
-    lacking = [right for right in NEEDED if not may[right]]
+    mute = [right for right in TO_SPEAK if not may[right]]
+    forward = all(may[right] for right in TO_FORWARD)
+    lacking = [right for right in NEEDED if not may[right]] + ([] if forward else mute)
     _refuse(lacking, cluster, "ask for ClusterRole `edit` in this namespace")
+    if mute:
+        tell("you may not use the service proxy here: files travel through a port-forward instead")
     if not spec.account and not all(may[right] for right in TO_GIVE):
         _refuse([r for r in TO_HIRE if not may[r]], cluster, "or name one that may with --service-account")
         tell(

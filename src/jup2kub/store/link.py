@@ -68,9 +68,13 @@ class Transport(Protocol):
 
 
 class Direct:
-    """To a server at a URL, on connections that stay open and are used again."""
+    """To a server at a URL, on connections that stay open and are used again.
 
-    def __init__(self, url: str) -> None:
+    `dial` makes one, in so many seconds, where that is not simply done; it raises OSError.
+    """
+
+    def __init__(self, url: str, dial: Optional[Callable[[float], socket.socket]] = None) -> None:
+        self._dial = dial
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "", parts.port or 80
         self._prefix = parts.path.rstrip("/")
@@ -86,7 +90,9 @@ class Direct:
                 self._idle.pop() if self._idle else http.client.HTTPConnection(self._host, self._port)
             )
         try:
-            if connection.sock is None:
+            if connection.sock is None and self._dial is not None:
+                connection.sock = self._dial(timeout)
+            elif connection.sock is None:
                 connection.timeout = min(timeout, CONNECT)
                 connection.connect()
                 notice_death(connection)

@@ -14,20 +14,23 @@ from jup2kub import ipynb
 from jup2kub.cluster import Missing
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, problem
+from jup2kub.engine.server.hall import Hall
+from jup2kub.engine.server.web import Server
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
 from jup2kub.kube.advice import right_size
 from jup2kub.kube.drive import clear, has_claim
 from jup2kub.kube.image import renamed
-from jup2kub.kube.line import ProxyTransport
-from jup2kub.kube.preflight import NEEDED, TO_GIVE
+from jup2kub.kube.line import Line, ProxyTransport
+from jup2kub.kube.preflight import NEEDED, TO_FORWARD, TO_GIVE, TO_SPEAK
 from jup2kub.kube.runs import Remembered
 from jup2kub.kube.sending import Meter
 from jup2kub.kube.wishes import Wishes, run_name, size, spec_of, with_data
 from jup2kub.manifests import render
 from jup2kub.manifests.objects import labels
-from jup2kub.manifests.spec import PROBE, RunSpec
+from jup2kub.manifests.spec import PORT, PROBE, SERVER, RunSpec
 from jup2kub.model.run import CellOutcome
+from jup2kub.store.memory import MemoryStore
 
 WISHES = Wishes("registry.example/science:1")
 
@@ -80,11 +83,21 @@ def test_a_size_that_cannot_be_read_is_refused(text: str) -> None:
 
 
 def test_missing_rights_are_named_all_together(cluster: MemoryCluster) -> None:
-    cluster.denied = {"create deployments.apps", "create services/proxy"}
+    cluster.denied = {"create deployments.apps", "create services/proxy", "create pods/portforward"}
     with pytest.raises(EnvironmentProblem) as caught:
         preflight.settle_rights(cluster, spec(), lambda text: None)
     assert "create deployments.apps, create services/proxy" in str(caught.value)
     assert "edit" in str(caught.value.hint)
+
+
+def test_who_may_not_use_the_proxy_forwards_a_port(cluster: MemoryCluster) -> None:
+    told: list[str] = []
+    cluster.denied = {str(right) for right in TO_SPEAK}
+    preflight.settle_rights(cluster, spec(), told.append)
+    assert "port-forward" in told[0]
+    cluster.denied |= {str(TO_FORWARD[0])}
+    with pytest.raises(EnvironmentProblem, match="services/proxy"):
+        preflight.settle_rights(cluster, spec(), told.append)
 
 
 def test_a_user_who_may_make_no_roles_makes_the_pods(cluster: MemoryCluster) -> None:
@@ -299,6 +312,39 @@ def test_the_line_carries_token_and_body(cluster: MemoryCluster) -> None:
     answer = ProxyTransport(cluster, "s").request("POST", "/v1/x", b"{}", {"X-J2K-Token": "t"}, 1.0)
     assert json.loads(answer.body)["token"] == "t"
     assert answer.status == 200
+
+
+def test_where_the_proxy_is_refused_a_port_is_forwarded(cluster: MemoryCluster) -> None:
+    hall = Hall(MemoryStore(), "secret", "01abc")
+    server = Server(hall.site, "127.0.0.1", 0).begin()
+    asked: list[str] = []
+
+    def refused(*words: Any, **more: Any) -> Any:
+        asked.append(words[2])
+        raise problem(
+            403, b'{"kind": "Status", "message": "services/proxy is forbidden"}', Request("GET", "/")
+        )
+
+    cluster.proxy = refused  # type: ignore[method-assign]
+    through = Line(cluster, "01abc")
+    try:
+        with pytest.raises(ConnectionError, match="no pod"):
+            through.request("GET", "/healthz", b"", {}, 5.0)
+        pod = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": "s", "labels": labels("01abc", SERVER)},
+        }
+        cluster.create(pod)
+        with pytest.raises(ConnectionError, match="nothing listens"):
+            through.request("GET", "/healthz", b"", {}, 5.0)
+        cluster.listening["s", PORT] = ("127.0.0.1", int(server.url.rpartition(":")[2]))
+        assert through.request("GET", "/healthz", b"", {}, 5.0).body in (b"ok\n", b"no\n")
+        assert through.request("GET", "/readiness", b"", {}, 5.0).status in (200, 503)
+    finally:
+        through.close()
+        server.close()
+    assert asked == ["/healthz"], "a proxy that was refused is not asked again"
 
 
 def test_a_server_that_is_away_is_no_answer(cluster: MemoryCluster) -> None:
