@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
+import statistics
 import subprocess
+import sys
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +71,7 @@ def blob(layout: Path, data: bytes) -> dict[str, Any]:
 @pytest.mark.measure
 @pytest.mark.timeout(3600)
 def test_four_steps_take_a_fifth_of_the_time_of_a_dockerfile_each(
-    tmp_path: Path, record_property: Any
+    tmp_path: Path, record_property: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     imagelab.needs("buildah", "mmdebstrap")
     notebook = imagelab.study(tmp_path / "study")
@@ -114,7 +118,14 @@ def test_four_steps_take_a_fifth_of_the_time_of_a_dockerfile_each(
     told["unique"] = max(i["unique_bytes"] for i in found["images"][1:])
     record_property("seconds", told)
     (tmp_path.parent / "image-speed.json").write_text(json.dumps(told))
+    report(capsys, f"seconds for four steps, ours and theirs: {told}")
     assert theirs >= 5 * ours, told
+
+
+def report(capsys: pytest.CaptureFixture[str], text: str) -> None:
+    """Show a measurement, whether the test passes or not."""
+    with capsys.disabled():
+        sys.stdout.write(f"\n{text}; load of the machine {os.getloadavg()[0]:.1f}\n")
 
 
 def image_id(folder: Path) -> str:
@@ -123,3 +134,54 @@ def image_id(folder: Path) -> str:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.split()[0]
+
+
+BEGINS = "import time; print(time.time_ns())"
+STARTS = """
+began=$(date +%s%N)
+ctr -n {space} run --rm --read-only --mount type=tmpfs,src=tmpfs,dst=/tmp,options=rw:mode=1777 \\
+  --mount type=tmpfs,src=tmpfs,dst=/home/j2k,options=rw:mode=1777 {image} {name} {words}
+echo $began $(date +%s%N)
+"""
+
+
+@pytest.mark.measure
+@pytest.mark.timeout(1800)
+def test_how_long_the_container_of_a_step_takes_to_start(
+    kit: Any, tmp_path: Path, record_property: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    imagelab.needs("mmdebstrap")
+    node = imagelab.Node(kit)
+    found = imagelab.build(imagelab.study(tmp_path), "--archive", str(tmp_path / "study.tar"))
+    began = time.monotonic()
+    node.load(tmp_path / "study.tar")
+    unpacked = time.monotonic() - began
+    step = found["images"][-1]
+
+    def start(*words: str) -> tuple[str, int, int]:
+        script = STARTS.format(
+            space=node.space,
+            image=step["reference"],
+            name=f"j2k-{uuid.uuid4().hex[:8]}",
+            words=" ".join(f"'{w}'" for w in words),
+        )
+        *said, times = kit("node", "shell", "1", "sh", "-c", script).splitlines()
+        first, last = map(int, times.split())
+        return "\n".join(said), first, last
+
+    runs, agents = [], []
+    for _ in range(7):
+        said, first, _ = start("python", "-c", BEGINS)
+        runs.append((int(said) - first) / 1e9)
+        said, first, last = start(*step["entrypoint"], "agent", "--help")
+        assert "jup2kub-agent" in said
+        agents.append((last - first) / 1e9)
+    told = {
+        "unpacked": unpacked,
+        "interpreter": statistics.median(runs),
+        "agent": statistics.median(agents),
+    }
+    record_property("seconds", told)
+    (tmp_path.parent / "image-start.json").write_text(json.dumps(told))
+    report(capsys, f"seconds until Python, and the agent, run in a step's container (median of 7): {told}")
+    assert told["interpreter"] < told["agent"], told

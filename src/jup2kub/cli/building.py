@@ -6,7 +6,9 @@ import argparse
 import json
 import os
 import tempfile
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from jup2kub import imaging
@@ -21,9 +23,11 @@ from jup2kub.images.blobs import Blobs
 from jup2kub.images.build import Built
 from jup2kub.images.layers import Maker
 from jup2kub.images.push import Progress
-from jup2kub.images.spec import Told
+from jup2kub.images.spec import Tell, Told
 from jup2kub.kit.canon import to_json
 
+EVERY = 2.0
+"""Seconds between two lines about the same thing."""
 EXPORTS = ("dockerfile", "rpz")
 """Strategies that write what other builders take."""
 
@@ -36,13 +40,14 @@ def act(options: argparse.Namespace, blobs: Blobs, began: float) -> int:
         return export(options, wanted, began)
     clients = publish.clients(os.environ, Path.home())
     asked = build.question(options)
+    tell = Teller()
     maker = Maker(blobs, asked.kind, tell, clients)
     built = imaging.build_and_remember(wanted, maker, asked, os.environ)
     references = {}
     if options.archive:
-        archive(blobs, built, options.archive)
+        archive(blobs, built, options.archive, tell)
     if options.load:
-        into(options.load, options.archive, blobs, built)
+        into(options.load, options.archive, blobs, built, tell)
     if options.push:
         references = dict(publish.push(built, options.push, blobs, clients, Line()))
     build.tell_all(options, imaging.shown(built, references), built.notes, time.monotonic() - began)
@@ -58,7 +63,7 @@ def export(options: argparse.Namespace, wanted: imaging.Wanted, began: float) ->
                 f"--{option} wants images, and --strategy {options.strategy} makes what another builder takes",
                 f"leave --{option} out, or take --strategy lock or closure",
             )
-    made = imaging.export(wanted, tell)
+    made = imaging.export(wanted, Teller())
     seconds = time.monotonic() - began
     images = [Shown(m.step, str(m.path), m.digest, m.bytes, m.bytes, m.entrypoint) for m in made]
     lines = [f"{len(made)} steps in {duration(seconds)}"]
@@ -68,16 +73,40 @@ def export(options: argparse.Namespace, wanted: imaging.Wanted, began: float) ->
     return EXIT_OK
 
 
-def tell(told: Told) -> None:
-    """Say what is going on, with bytes."""
-    total = f" of {megabytes(told.total)}" if told.total is not None else ""
-    say(told.text if told.done is None else f"{told.text}: {megabytes(told.done)}{total}")
+class Teller:
+    """Says what is going on, with bytes: of what takes long a line every few seconds, and one at its end."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._said: dict[str, float] = {}
+        """When each thing that goes on was last spoken of, or began."""
+        self._long: set[str] = set()
+        """Things that were spoken of while they went on."""
+
+    def __call__(self, told: Told) -> None:
+        """Take note of a message, from any thread."""
+        if told.total is None or told.done is None:
+            say(told.text if told.done is None else f"{told.text}: {megabytes(told.done)}")
+            return
+        with self._lock:
+            now, ended = self._clock(), told.done >= told.total
+            due = now - self._said.setdefault(told.text, now) >= EVERY
+            if due or (ended and told.text in self._long):
+                say(f"{told.text}: {megabytes(told.done)} of {megabytes(told.total)}")
+                self._said[told.text] = now
+                self._long.add(told.text)
+            if ended:
+                self._said.pop(told.text)
+                self._long.discard(told.text)
 
 
-def archive(blobs: Blobs, built: Built, path: Path) -> None:
+def archive(blobs: Blobs, built: Built, path: Path, tell: Tell) -> None:
     """Write the archive. Raises EnvironmentProblem (J2K618)."""
     try:
-        oci.save(blobs, [image for _, image in built.images], path, lambda done: None)
+        images = [image for _, image in built.images]
+        total = sum({b.digest: b.size for i in images for b in (i.manifest, *i.blobs)}.values())
+        oci.save(blobs, images, path, lambda done: tell(Told(f"writing {path}", done, total)))
         path.with_name(f"{path.name}.cdx.json").write_bytes(blobs.read(built.bill))
     except OSError as error:
         raise EnvironmentProblem(
@@ -86,14 +115,14 @@ def archive(blobs: Blobs, built: Built, path: Path) -> None:
     say(f"{path}: {megabytes(path.stat().st_size)}")
 
 
-def into(engine: str, path: Path | None, blobs: Blobs, built: Built) -> None:
+def into(engine: str, path: Path | None, blobs: Blobs, built: Built, tell: Tell) -> None:
     """Load the images, by way of the archive that was written, or of one for the while. Raises EnvironmentProblem."""
     if path is not None:
         load.load(engine, path.resolve())
         return
     with tempfile.TemporaryDirectory(prefix="jup2kub-") as folder:
         scratch = Path(folder) / "images.tar"
-        archive(blobs, built, scratch)
+        archive(blobs, built, scratch, tell)
         load.load(engine, scratch)
 
 

@@ -242,9 +242,14 @@ def _bytecode(seen: Look, interpreter: str, minor: str, python: str) -> Iterator
         yield file(pyc.cached_path(path, tag), data)
 
 
-def from_tar(blobs: Blobs, path: Path, kind: str) -> Layer:
-    """Return the tar of a root file system as a layer, byte for byte. Raises EnvironmentProblem (J2K612)."""
+def from_tar(blobs: Blobs, path: Path, kind: str, tell: Callable[[int], None] = layer.silent) -> Layer:
+    """Return the tar of a root file system as a layer, byte for byte. Raises EnvironmentProblem (J2K612).
+
+    `tell` gets the bytes of the file that are read so far.
+    """
     seen = rootfs.look([path], lambda name: False)
-    with rootfs.plain(path) as stream:
-        made = layer.copy(blobs, stream, kind, f"root file system {path.name}")
+    with path.open("rb") as opened, rootfs.opened(opened, path) as stream:
+        made = layer.copy(
+            blobs, stream, kind, f"root file system {path.name}", lambda done: tell(opened.tell())
+        )
     return layer.with_ground(made, seen.ground)

@@ -101,7 +101,10 @@ def _tar(path: Path, maker: Maker) -> Layer:
     known = maker.blobs.record(key)
     if known is not None and maker.blobs.has(layer.from_record(known).blob):
         return layer.from_record(known)
-    made = bases.from_tar(maker.blobs, path, maker.kind)
+    total = path.stat().st_size
+    made = bases.from_tar(
+        maker.blobs, path, maker.kind, lambda done: maker.tell(spec.Told(f"reading {path.name}", done, total))
+    )
     maker.blobs.remember(key, made.to_record())
     return made
 
@@ -110,8 +113,7 @@ def _registry_image(wanted: str, architecture: str, maker: Maker) -> pull.Pulled
     source = reference.parse(wanted)
 
     def tell(what: str, done: int, total: int) -> None:
-        if done == total:
-            maker.tell(spec.Told(f"{what} of {source.name}", done, total))
+        maker.tell(spec.Told(f"{what} of {source.name}", done, total))
 
     return pull.Pull(maker.blobs, maker.registry(source), source, tell).image(architecture)
 

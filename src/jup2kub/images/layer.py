@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any, cast
@@ -68,8 +68,9 @@ def from_record(record: Mapping[str, Any]) -> Layer:
 class _Tee:
     """A file that tarfile writes: what comes is counted, hashed, compressed and handed on."""
 
-    def __init__(self, sink: Sink, kind: str) -> None:
+    def __init__(self, sink: Sink, kind: str, tell: Callable[[int], None]) -> None:
         self._sink = sink
+        self._tell = tell
         self._compressor = squeeze.compressor(kind)
         self._hash = hashlib.sha256()
         self.size = 0
@@ -78,6 +79,7 @@ class _Tee:
         self._hash.update(data)
         self.size += len(data)
         self._sink.write(self._compressor.compress(bytes(data)))
+        self._tell(self.size)
         return len(data)
 
     def finish(self) -> str:
@@ -115,15 +117,26 @@ def add(archive: tarfile.TarFile, entry: Entry) -> None:
             archive.addfile(info, file)
 
 
-def write(blobs: Blobs, entries: Iterable[Entry], kind: str, title: str = "") -> Layer:
-    """Write settled entries as a layer into the cache.
+def silent(done: int) -> None:
+    """Tell nobody."""
+
+
+def write(
+    blobs: Blobs,
+    entries: Iterable[Entry],
+    kind: str,
+    title: str = "",
+    tell: Callable[[int, int], None] = lambda done, total: None,
+) -> Layer:
+    """Write settled entries as a layer into the cache. `tell` gets the bytes of the tar so far, and in all.
 
     PAX headers appear only where a name or size does not fit (tarfile writes none else), so that the same entries
     give the same bytes on every machine.
     """
     listed = list(entries)
+    total = size(listed)
     with blobs.writing() as sink:
-        tee = _Tee(sink, kind)
+        tee = _Tee(sink, kind, lambda done: tell(done, max(total, done)))
         with tarfile.open(
             fileobj=cast(IO[bytes], tee), mode="w|", format=tarfile.PAX_FORMAT, bufsize=CHUNK
         ) as archive:
@@ -133,10 +146,21 @@ def write(blobs: Blobs, entries: Iterable[Entry], kind: str, title: str = "") ->
     return Layer(Blob(sink.digest, sink.size), diff_id, kind, tee.size, title, laid(listed))
 
 
-def copy(blobs: Blobs, stream: IO[bytes], kind: str, title: str) -> Layer:
-    """Keep a tar as a layer, byte for byte; its ground is not known yet."""
+def size(entries: Iterable[Entry]) -> int:
+    """Return the bytes of a tar of these entries, but for what tarfile adds for names that do not fit."""
+    blocks = (
+        tarfile.BLOCKSIZE + -(-header(e).size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE for e in entries
+    )
+    raw = sum(blocks) + 2 * tarfile.BLOCKSIZE
+    return -(-raw // tarfile.RECORDSIZE) * tarfile.RECORDSIZE
+
+
+def copy(
+    blobs: Blobs, stream: IO[bytes], kind: str, title: str, tell: Callable[[int], None] = silent
+) -> Layer:
+    """Keep a tar as a layer, byte for byte; its ground is not known yet. `tell` gets the bytes so far."""
     with blobs.writing() as sink:
-        tee = _Tee(sink, kind)
+        tee = _Tee(sink, kind, tell)
         while piece := stream.read(CHUNK):
             tee.write(piece)
         diff_id = tee.finish()

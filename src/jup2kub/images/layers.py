@@ -45,7 +45,13 @@ class Maker:
             if self.blobs.has(found.blob):
                 return found
         try:
-            made = layer.write(self.blobs, settle(entries(), ground), self.kind, title)
+            made = layer.write(
+                self.blobs,
+                settle(entries(), ground),
+                self.kind,
+                title,
+                lambda done, total: self.tell(Told(f"writing {title}", done, total)),
+            )
         except OSError as error:
             raise EnvironmentProblem(
                 "J2K618",

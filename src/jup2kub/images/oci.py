@@ -12,7 +12,7 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 from jup2kub.images import layer as layers
 from jup2kub.images.blobs import Blob, Blobs
@@ -180,6 +180,19 @@ def _inside(blob: Blob) -> str:
     return f"blobs/sha256/{blob.digest.removeprefix('sha256:')}"
 
 
+class _Told:
+    """A file being read, of which somebody is told."""
+
+    def __init__(self, file: IO[bytes], before: int, tell: Callable[[int], None]) -> None:
+        self._file, self._done, self._tell = file, before, tell
+
+    def read(self, size: int) -> bytes:
+        data = self._file.read(size)
+        self._done += len(data)
+        self._tell(self._done)
+        return data
+
+
 def archive(
     blobs: Blobs, images: Sequence[Image], target: IO[bytes], tell: Callable[[int], None] = lambda size: None
 ) -> None:
@@ -202,9 +215,8 @@ def archive(
         for digest in sorted(wanted):
             blob = wanted[digest]
             with blobs.path(digest).open("rb") as file:
-                out.addfile(_info(_inside(blob), blob.size), file)
+                out.addfile(_info(_inside(blob), blob.size), cast(IO[bytes], _Told(file, done, tell)))
             done += blob.size
-            tell(done)
         for name, data in small.items():
             out.addfile(_info(name, len(data)), io.BytesIO(data))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import urllib.parse
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Lock
 
 from jup2kub.errors import EnvironmentProblem
@@ -77,18 +77,32 @@ class Push:
 
     def _upload(self, blob: Blob) -> None:
         other = (self.blobs.record(digest([self._known(), blob.digest])) or {}).get("path")
-        query = ""
-        if other and other != self.target.path:
-            query = "?" + urllib.parse.urlencode({"mount": blob.digest, "from": other})
-        begun = self._ask("POST", self._repository("blobs/uploads/") + query, body=b"")
-        if query and begun.status not in (201, 202):
-            # No right to read the other repository, or it is gone: then it is sent.
+        begun = self._mounted(blob, other) if other and other != self.target.path else None
+        if begun is None:
             begun = self._ask("POST", self._repository("blobs/uploads/"), body=b"")
         expect(begun, 201, 202, what=f"the registry takes no upload into {self.target.name}")
         if begun.status == 201:
             self._count(spared=blob.size)
             return
         self._send(blob, begun.headers["Location"])
+
+    def _mounted(self, blob: Blob, other: str) -> Answer | None:
+        """Ask for the blob of another repository, or an upload instead; None = the user may not read that repository.
+
+        A token for this must name both repositories (distribution-spec, “Mounting a blob from another repository”).
+        """
+        query = urllib.parse.urlencode({"mount": blob.digest, "from": other})
+        source = replace(self.target, path=other)
+        both = f"{registries.scope(self.target, 'pull', 'push')} {registries.scope(source, 'pull')}"
+        try:
+            begun = self.registry.ask(
+                "POST", self._repository("blobs/uploads/") + f"?{query}", scope=both, body=b""
+            )
+        except EnvironmentProblem as error:
+            if error.code != "J2K622":
+                raise
+            return None
+        return begun if begun.status in (201, 202) else None
 
     def _send(self, blob: Blob, location: str) -> None:
         """Send a blob piece by piece; after a broken line go on where the registry says that it stopped."""

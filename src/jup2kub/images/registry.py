@@ -86,6 +86,8 @@ class Registry:
     ) -> Answer:
         """Send one request; return the answer, of whatever status. `path` may be a whole address.
 
+        `scope`: what a token is asked for, should one be wanted; several are separated by a space.
+
         `into` reads the body of a good answer. What may pass is tried again, unless not `again`. Raises
         EnvironmentProblem: J2K621 nobody answers, J2K622 the user may not.
         """
@@ -162,21 +164,22 @@ class Registry:
     def _token(self, asked: Mapping[str, str], scope: str) -> str:
         """Fetch a token (Docker's token specification; with an identity token by its OAuth2 form)."""
         realm, service = asked.get("realm", ""), asked.get("service", "")
-        fields = {"service": service, "scope": scope}
+        fields = [("service", service)]
         if self.credentials is not None and self.credentials.is_token:
-            form = {
-                **fields,
-                "grant_type": "refresh_token",
-                "client_id": "jup2kub",
-                "refresh_token": self.credentials.secret,
-            }
+            form = [
+                *(*fields, ("scope", scope)),
+                ("grant_type", "refresh_token"),
+                ("client_id", "jup2kub"),
+                ("refresh_token", self.credentials.secret),
+            ]
             body = urllib.parse.urlencode(form).encode()
             answer = self._send(
                 "POST", realm, body, {"Content-Type": "application/x-www-form-urlencoded"}, None
             )
         else:
             headers = {"Authorization": self.credentials.basic} if self.credentials else {}
-            answer = self._send("GET", f"{realm}?{urllib.parse.urlencode(fields)}", None, headers, None)
+            query = urllib.parse.urlencode([*fields, *(("scope", one) for one in scope.split())])
+            answer = self._send("GET", f"{realm}?{query}", None, headers, None)
         try:
             said = json.loads(answer.body)
             return f"Bearer {said.get('token') or said['access_token']}"
@@ -210,6 +213,9 @@ def words(answer: Answer) -> str:
         errors = json.loads(answer.body)["errors"]
         return "; ".join(f"{e.get('code')}: {e.get('message')}" for e in errors)[:500]
     except (ValueError, KeyError, TypeError, AttributeError):
+        challenge = dict(re.findall(r'(\w+)="([^"]*)"', answer.headers.get("WWW-Authenticate", "")))
+        if "error" in challenge:  # an answer to HEAD has no body (RFC 6750, section 3)
+            return f"{challenge['error']}: {challenge.get('scope', '')}"
         return f"status {answer.status} {answer.body[:200].decode(errors='replace')}".strip()
 
 

@@ -57,21 +57,27 @@ def kind_of(path: Path) -> str:
 @contextmanager
 def plain(path: Path) -> Iterator[IO[bytes]]:
     """Open a tar for reading, whatever compressed it. Raises EnvironmentProblem (J2K612) if nothing here reads it."""
+    with path.open("rb") as packed, opened(packed, path) as stream:
+        yield stream
+
+
+@contextmanager
+def opened(packed: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """Give what an open file at `path` holds, whatever compressed it. Raises EnvironmentProblem (J2K612)."""
     kind = kind_of(path)
-    with path.open("rb") as opened:
-        if kind == "gzip":
-            with gzip.open(opened) as inflated:
-                yield cast(IO[bytes], inflated)
-        elif kind == "zstd":
-            unpacked = squeeze.zstd_reader(opened)
-            if unpacked is None:
-                raise EnvironmentProblem(
-                    "J2K612", f"{path.name} is compressed by zstd", "pip install 'jup2kub[images]'"
-                )
-            with unpacked:
-                yield unpacked
-        else:
-            yield opened
+    if kind == "gzip":
+        with gzip.open(packed) as inflated:
+            yield cast(IO[bytes], inflated)
+    elif kind == "zstd":
+        unpacked = squeeze.zstd_reader(packed)
+        if unpacked is None:
+            raise EnvironmentProblem(
+                "J2K612", f"{path.name} is compressed by zstd", "pip install 'jup2kub[images]'"
+            )
+        with unpacked:
+            yield unpacked
+    else:
+        yield packed
 
 
 def look(layers: Iterable[Path], want: Callable[[str], bool]) -> Look:

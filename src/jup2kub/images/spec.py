@@ -92,7 +92,7 @@ class Rooted:
 
 @dataclass(frozen=True)
 class Told:
-    """A message on the way."""
+    """A message on the way. One with `total` is sent again and again while something goes on; its text stays the same."""
 
     text: str
     done: int | None = None

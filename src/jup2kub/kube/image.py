@@ -42,7 +42,9 @@ def build_and_push(
     """
     blobs = Blobs(default_folder(os.environ, Path.home()))
     clients = publish.clients(os.environ, Path.home())
-    maker = Maker(blobs, squeeze.kinds()[0], lambda told: tell(told.text), clients)
+    maker = Maker(
+        blobs, squeeze.kinds()[0], lambda told: tell(told.text) if told.total is None else None, clients
+    )
     built = imaging.build(imaging.Wanted(replace(settings, workers=1)), maker)
     for note in built.notes:
         tell(note)

@@ -79,6 +79,23 @@ def test_the_same_entries_in_another_order_give_the_same_bytes(blobs: Blobs, kin
     assert (found["a"].mode, found["c"].linkname) == (0o755, "a")
 
 
+def test_the_bytes_of_a_layer_and_of_an_archive_are_told_while_they_are_written(
+    blobs: Blobs, tmp_path: Path
+) -> None:
+    told: list[tuple[int, int]] = []
+    entries = settle([file("a/b", os.urandom(3 << 20)), folder("c"), link("d", "c")], Ground())
+    made = layer.write(blobs, entries, "gzip", "x", lambda done, total: told.append((done, total)))
+    assert len(told) >= 3
+    assert [done for done, _ in told] == sorted({done for done, _ in told})
+    assert {total for _, total in told} == {made.raw}
+    assert told[-1] == (made.raw, made.raw)
+    image = oci.assemble(blobs, "a:1", [made], oci.Command(("/a",)))
+    said: list[int] = []
+    oci.save(blobs, [image], tmp_path / "a.tar", said.append)
+    assert len(said) > 3
+    assert said[-1] == image.size
+
+
 def test_gzip_reads_as_gzip(blobs: Blobs) -> None:
     made = layer.write(blobs, [file("a", os.urandom(1 << 20))], "gzip")
     with blobs.path(made.blob.digest).open("rb") as packed:
