@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure; return 1 if a promise is not kept."""
     options = parser().parse_args(argv)
     repetitions = 1 if options.quick else options.repeat
-    load = os.getloadavg()[0]
+    load, began = os.getloadavg()[0], time.monotonic()
     if load > 0.5:
         print(f"the machine is busy (load {load:.1f}): the times mean little", file=sys.stderr)
     keys = [k for k in options.only if k != "real"]
@@ -59,13 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 broken += more
         except Broken as error:
             broken.append(str(error))
+    minutes = (time.monotonic() - began) / 60
+    print(f"it took {minutes:.1f} minutes", file=sys.stderr)
     print(report.speed(measured) if measured else "", report.real(rows) if rows else "", sep="\n\n")
     for text in broken:
         print(f"broken: {text}", file=sys.stderr)
     partial = options.quick or options.only or options.notebooks or options.scale != 1
     target = options.out or (None if partial else PAGE)
     if target:
-        report.save(target, report.page(repetitions, load, measured, rows, broken))
+        report.save(target, report.page(repetitions, load, minutes, measured, rows, broken))
     kept = all(t.same and g.met(t) for c, t in measured for g in c.goals) and all(r.equal for r in rows)
     return 0 if kept and not broken else 1
 
@@ -79,13 +82,16 @@ def speed(
     broken: list[str] = []
     for case in cases.chosen(second, keys):
         try:
-            times = repeat(case.contenders, folder / case.key, repetitions)
+            busy = notebooks.busy(second) if case.parallel else ()
+            times = repeat(case.contenders, folder / case.key, min(repetitions, case.most), busy)
         except Broken as error:
             broken.append(f"{case.key}: {error}")
             continue
         measured.append((case, times))
         verdict = "met" if times.same and all(g.met(times) for g in case.goals) else "NOT MET"
-        said = ", ".join(f"{c.name} {times.of(c.name):.2f} s" for c in case.contenders)
+        said = ", ".join(f"{c.name} {times.of(c.name):.2f} s" for c in case.contenders) + report.machine_then(
+            times
+        )
         print(f"{case.key}: {case.title}: {said}: {verdict}", file=sys.stderr, flush=True)
     return measured, broken
 

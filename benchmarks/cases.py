@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,6 +43,10 @@ class Case:
     title: str
     contenders: Sequence[Contender]
     goals: Sequence[Goal]
+    parallel: bool = False
+    """Whether two processes are busy at once: then what the machine gives to two is measured in the same minute."""
+    most: int = 5
+    """Repetitions that are enough, however many are asked for: it takes minutes, or is the best of several anyway."""
 
 
 def tool(name: str) -> str:
@@ -102,8 +107,9 @@ def branches(second: int) -> Case:
     return Case(
         "a",
         "two independent branches of 4 s, first run",
-        [nbclient(cells), papermill(cells), jup2kub(cells)],
+        [nbclient(cells), jup2kub(cells)],
         [Goal("faster than nbclient", ratio("nbclient"), 1.8, True)],
+        parallel=True,
     )
 
 
@@ -113,7 +119,7 @@ def serial(second: int) -> Case:
     return Case(
         "b1",
         "ten cells in a row",
-        [nbclient(cells), papermill(cells), jup2kub(cells)],
+        [nbclient(cells), jup2kub(cells)],
         [Goal("of nbclient's time", ratio("jup2kub", "nbclient"), 1.05, False)],
     )
 
@@ -146,6 +152,7 @@ def frame(second: int) -> Case:
             Goal("added by the fork", lambda t: t.more("jup2kub", "gap"), 0.1, False, "s"),
             Goal("faster than nbclient", ratio("nbclient"), 1.0, True),
         ],
+        parallel=True,
     )
 
 
@@ -164,15 +171,17 @@ def through_store(second: int) -> Case:
         [measured],
         [
             Goal("to load", lambda t: t.more("values", "load"), 0.05, False, "s"),
-            Goal("written and committed", lambda t: t.more("values", "rate"), 1.0, True, "GB/s"),
-            Goal("in memory: our own share", lambda t: t.more("values", "memory"), 1.0, True, "GB/s"),
+            Goal("written and committed, to be kept", lambda t: t.more("values", "rate"), 1.0, True, "GB/s"),
+            Goal("the same, to be read at once", lambda t: t.more("values", "soon"), 1.0, True, "GB/s"),
+            Goal("of the processor for each GB kept", lambda t: t.more("values", "cpu"), 1.0, False, "s"),
             Goal(
-                "of what the disk gives to a bare write",
-                lambda t: t.more("values", "rate") / t.more("values", "bare"),
+                "kept, of the slower of a bare write and one core's SHA-256",
+                lambda t: t.more("values", "rate") / min(t.more("values", n) for n in ("bare", "digest")),
                 0.8,
                 True,
             ),
         ],
+        most=3,
     )
 
 
@@ -204,8 +213,13 @@ def edited(second: int) -> Case:
     before, after = notebooks.chain(second), notebooks.chain(second, last=2)
 
     def run_then_edit(folder: Path) -> None:
-        notebooks.write(folder / "nb.ipynb", notebooks.notebook(before))
-        call([tool("jup2kub"), "run", "nb.ipynb", "-o", "out.ipynb"], folder)
+        # the first run, which is not timed, happens once: each repetition begins with a copy of what it has left
+        first = folder.with_name("first")
+        if not first.exists():
+            first.mkdir()
+            notebooks.write(first / "nb.ipynb", notebooks.notebook(before))
+            call([tool("jup2kub"), "run", "nb.ipynb", "-o", "out.ipynb"], first)
+        shutil.copytree(first, folder, dirs_exist_ok=True)
         notebooks.write(folder / "nb.ipynb", notebooks.notebook(after))
 
     again = Contender(
@@ -214,7 +228,7 @@ def edited(second: int) -> Case:
     return Case(
         "d",
         "second run, after editing the last of ten cells of 1 s",
-        [nbclient(after), papermill(after), again],
+        [papermill(after), again],
         [Goal("faster than papermill", ratio("papermill"), 8.0, True)],
     )
 
@@ -227,6 +241,7 @@ def calls(second: int) -> Case:
         "64 calls of 0.2 s in a loop, first run",
         [nbclient(cells), jup2kub(cells)],
         [Goal("faster than nbclient", ratio("nbclient"), 1.7, True)],
+        parallel=True,
     )
 
 
@@ -238,6 +253,7 @@ def calls_inside(second: int) -> Case:
         "the same loop inside a function, first run",
         [nbclient(cells), jup2kub(cells)],
         [Goal("faster than nbclient", ratio("nbclient"), 1.7, True)],
+        parallel=True,
     )
 
 
@@ -264,6 +280,8 @@ def sweep(second: int) -> Case:
             Contender("jup2kub", lambda _: [ours], prepare, names),
         ],
         [Goal("faster than 8 runs of papermill", ratio("papermill"), 2.5, True)],
+        parallel=True,
+        most=3,
     )
 
 
@@ -273,7 +291,7 @@ def imports(second: int) -> Case:
     return Case(
         "f",
         "big imports (pandas, scikit-learn, matplotlib), nothing to gain",
-        [nbclient(cells), papermill(cells), jup2kub(cells)],
+        [nbclient(cells), jup2kub(cells)],
         [Goal("of nbclient's time", ratio("jup2kub", "nbclient"), 1.1, False)],
     )
 

@@ -33,6 +33,11 @@ def rounds_per_second() -> float:
     return PROBE / float(said)
 
 
+def busy(second: int) -> list[str]:
+    """Return a command that keeps one core busy for half a second."""
+    return [sys.executable, "-c", f"{BURN}\nburn({second // 2})"]
+
+
 def notebook(cells: Sequence[str], parameters: int | None = None) -> dict[str, Any]:
     """Return an nbformat 4.5 dictionary of code cells; cell number `parameters` has papermill's tag."""
     return {

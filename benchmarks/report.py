@@ -19,13 +19,15 @@ VALIDATION_GOAL = 0.05
 def speed(measured: Sequence[tuple[Case, Times]]) -> str:
     """Return the table of the cases, a line for each goal."""
     lines = [
-        "| | what | times (median ± half the spread) | promise | measured | |",
+        "| | what | times (median ± half the spread; of the processor) | promise | measured | |",
         "|---|---|---|---|---|---|",
     ]
     for case, times in measured:
         text = ", ".join(
-            f"{c.name} {times.of(c.name):.2f} ± {times.spread(c.name):.2f} s" for c in case.contenders
+            f"{c.name} {times.of(c.name):.2f} ± {times.spread(c.name):.2f} s ({times.cpu(c.name):.1f})"
+            for c in case.contenders
         )
+        text += machine_then(times)
         for number, goal in enumerate(case.goals):
             sign = "≥" if goal.at_least else "≤"
             verdict = "met" if goal.met(times) else "**not met**"
@@ -35,6 +37,17 @@ def speed(measured: Sequence[tuple[Case, Times]]) -> str:
             promise = f"{goal.text} {sign} {goal.bound:g} {goal.unit}"
             lines.append(f"| {left} | {promise} | {goal.value(times):.2f} {goal.unit} | {verdict} |")
     return "\n".join(lines)
+
+
+def machine_then(times: Times) -> str:
+    """Return what the machine gave to two processes in the minutes of a case, or nothing if it was not measured."""
+    if times.pair is None:
+        return ""
+    low, high = min(times.pairs), max(times.pairs)
+    return (
+        f"; two busy processes at once took {times.pair:.2f} × one ({low:.2f} to {high:.2f}): "
+        f"at most {2 / times.pair:.2f} × faster"
+    )
 
 
 def real(rows: Sequence[Row]) -> str:
@@ -80,18 +93,23 @@ def machine() -> str:
 def page(
     repetitions: int,
     load: float,
+    minutes: float,
     measured: Sequence[tuple[Case, Times]],
     rows: Sequence[Row],
     broken: Sequence[str] = (),
 ) -> str:
-    """Return the whole page. `load`: the machine's load average before anything was run."""
+    """Return the whole page. `load`: the machine's load average before anything was run; `minutes`: what it all took."""
     return f"""# Measured
 
 Written by `make bench`; do not edit. {machine()} Load before the start: {load:.1f}.
+It took {minutes:.0f} minutes.
 
 Every time is that of a whole process as a user starts it. The tools take turns, in one session, each from a fresh
-folder and (if nothing else is said) a store that knows nothing; {repetitions} repetitions, medians. Ratios hold for
-this machine; run it on yours. What a notebook says is compared between the tools in every repetition.
+folder and (if nothing else is said) a store that knows nothing; {repetitions} repetitions (of the longest cases at
+most three), medians. In brackets the seconds of the processor, which depend less on what else runs. Ratios hold for
+this machine; run it on yours. Where work runs in parallel, the harness measures in the same minute how long two busy
+processes at once take against one alone: on a machine that shares its cores that is more than 1, and then no tool can be
+faster than 2 by that number. What a notebook says is compared between the tools in every repetition.
 
 ## Speed
 
