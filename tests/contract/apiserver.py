@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import hashlib
 import json
 import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from wsproto.connection import Connection, ConnectionType
+from wsproto.events import BytesMessage, CloseConnection, Event
+from wsproto.utilities import LocalProtocolError
+
 from jup2kub.cluster import KINDS, Answer, ClusterProblem, Right
 from jup2kub.cluster.memory import MemoryCluster
 
 PATH = re.compile(
     r"/(?:api|apis)/(?P<api>v1|[^/]+/v[^/]+)(?:/namespaces/(?P<ns>[^/]+))?/(?P<plural>[a-z]+)"
-    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>log|proxy)(?P<rest>/.*)?)?$"
+    r"(?:/(?P<name>[^/]+))?(?:/(?P<sub>log|proxy|portforward)(?P<rest>/.*)?)?$"
 )
 
 
@@ -59,6 +66,8 @@ class Handler(BaseHTTPRequestHandler):
         if found["sub"] == "log":
             tail = int(query["tailLines"]) if "tailLines" in query else None
             return self.send(200, b"".join(line + b"\n" for line in self.cluster.logs(name, tail=tail)))
+        if found["sub"] == "portforward":
+            return self.forward(name, int(query["ports"]))
         if found["sub"] == "proxy":
             return self.proxy(name, (found["rest"] or "/") + (f"?{url.query}" if url.query else ""), body)
         return self.verb(kind.name, name, query, body)
@@ -112,6 +121,49 @@ class Handler(BaseHTTPRequestHandler):
         )
         right = Right(asked["verb"], kind.name, asked.get("subresource", ""))
         self.json({"status": {"allowed": self.cluster.may(right)}}, 201)
+
+    def forward(self, pod: str, port: int) -> None:
+        """Forward a port as the kubelet does it over WebSockets (`v4.channel.k8s.io`)."""
+        there = self.cluster.dial(pod, port)
+        key = self.headers["Sec-WebSocket-Key"].encode() + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+        self.send_response(101)
+        for name, value in {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Accept": base64.b64encode(hashlib.sha1(key).digest()).decode(),
+            "Sec-WebSocket-Protocol": self.headers["Sec-WebSocket-Protocol"],
+        }.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.close_connection = True
+        line, lock = Connection(ConnectionType.SERVER), threading.Lock()
+
+        def say(event: Event) -> None:
+            with lock, contextlib.suppress(OSError, LocalProtocolError):
+                self.connection.sendall(line.send(event))
+
+        def back() -> None:
+            for channel in (0, 1):
+                say(BytesMessage(data=bytes([channel]) + port.to_bytes(2, "little")))
+            with contextlib.suppress(OSError):
+                while data := there.recv(1 << 15):
+                    say(BytesMessage(data=b"\0" + data))
+            say(CloseConnection(code=1000))
+
+        thread = threading.Thread(target=back, daemon=True)
+        thread.start()
+        with contextlib.suppress(OSError), there:
+            # The channel's byte comes with the first piece of a message only.
+            fresh = True
+            while data := self.connection.recv(1 << 16):
+                line.receive_data(data)
+                for event in line.events():
+                    if isinstance(event, CloseConnection):
+                        there.shutdown(socket.SHUT_RDWR)
+                    elif isinstance(event, BytesMessage):
+                        there.sendall(bytes(event.data)[1 if fresh else 0 :])
+                        fresh = event.message_finished
+        thread.join(5)
 
     def proxy(self, name: str, path: str, body: bytes) -> None:
         service, _, port = name.partition(":")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +13,17 @@ import pytest
 from tests.contract.apiserver import echo, serving
 from tests.contract.cluster_suite import ClusterContract, ProxyContract, name
 
-from jup2kub.cluster import Cluster, Forbidden, Invalid, Right, Unauthorized, Unreachable, incluster, outside
+from jup2kub.cluster import (
+    Cluster,
+    Forbidden,
+    Invalid,
+    Missing,
+    Right,
+    Unauthorized,
+    Unreachable,
+    incluster,
+    outside,
+)
 from jup2kub.cluster.incluster import PlainTransport
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, RestCluster, problem
@@ -71,6 +83,55 @@ class TestCluster(ClusterContract):
         fake.printed["p"] = "eins\nzwei ü\ndrei".encode()
         assert list(cluster.logs("p")) == [b"eins", "zwei ü".encode(), b"drei"]
         assert list(cluster.logs("p", tail=1)) == [b"drei"]
+
+
+@pytest.fixture
+def listener() -> Iterator[tuple[str, int]]:
+    """A port that gives back what it hears, in capitals, until the other side ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            with server.accept()[0] as line:
+                while data := line.recv(1 << 16):
+                    line.sendall(data.upper())
+
+        thread = threading.Thread(target=answer, daemon=True)
+        thread.start()
+        yield server.getsockname()
+        thread.join(10)
+        assert not thread.is_alive(), "whoever connected never closed"
+
+
+def test_a_port_of_a_pod_is_a_connection(
+    cluster: Cluster, fake: MemoryCluster, listener: tuple[str, int]
+) -> None:
+    """Bytes come through in both directions, whole and in order, and the end of one side is the end of the other."""
+    status = {"phase": "Running", "podIP": listener[0]}
+    fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}, "status": status})
+    fake.listening["p", listener[1]] = listener
+    said, heard = b"abcdefghij" * 50_000, b""
+    with cluster.dial("p", listener[1], timeout=10.0) as line:
+        line.settimeout(10.0)
+        sender = threading.Thread(target=line.sendall, args=(said,), daemon=True)
+        sender.start()
+        while len(heard) < len(said):
+            heard += line.recv(1 << 16)
+        sender.join(10)
+    assert heard == said.upper()
+
+
+def test_a_port_of_a_pod_that_is_not_there_is_missing(cluster: Cluster) -> None:
+    with pytest.raises(Missing):
+        cluster.dial("nobody", 8080)
+
+
+def test_a_port_forward_that_is_refused_says_why(fake: MemoryCluster, tmp_path: Path) -> None:
+    fake.put({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {}})
+    with serving(fake) as port:
+        found = outside.connect(environ={"KUBECONFIG": str(kubeconfig(tmp_path, port))})
+        with pytest.raises(Unreachable, match="nothing listens on port 8080"):
+            found.dial("p", 8080)
+        found.close()
 
 
 class TestProxy(ProxyContract):

@@ -226,8 +226,10 @@ class HttpxTransport:
                     )
                 )
             except WebSocketUpgradeError as refused:
-                answer = refused.response
-                raise problem(answer.status_code, answer.read(), request) from refused
+                # Its words are lost with the handshake: the plain request is refused for the same reason.
+                status, words = refused.response.status_code, self.send(request)
+                body = words.body if words.status == status else refused.response.reason_phrase.encode()
+                raise problem(status, body, request) from refused
             return forward.joined(session, made.pop_all().close)
         raise AssertionError("unreachable")
 
