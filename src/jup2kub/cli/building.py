@@ -109,21 +109,40 @@ def archive(blobs: Blobs, built: Built, path: Path, tell: Tell) -> None:
         oci.save(blobs, images, path, lambda done: tell(Told(f"writing {path}", done, total)))
         path.with_name(f"{path.name}.cdx.json").write_bytes(blobs.read(built.bill))
     except OSError as error:
-        raise EnvironmentProblem(
-            "J2K618", f"{path} could not be written: {error.strerror}", "make room, or choose another place"
-        ) from error
+        raise unwritten(path, error) from error
     say(f"{path}: {megabytes(path.stat().st_size)}")
 
 
 def into(engine: str, path: Path | None, blobs: Blobs, built: Built, tell: Tell) -> None:
     """Load the images, by way of the archive that was written, or of one for the while. Raises EnvironmentProblem."""
-    if path is not None:
+    plain = load.wants_plain(engine)
+    if path is not None and not plain:
         load.load(engine, path.resolve())
         return
     with tempfile.TemporaryDirectory(prefix="jup2kub-") as folder:
         scratch = Path(folder) / "images.tar"
-        archive(blobs, built, scratch, tell)
+        if plain:
+            plainly(blobs, built, scratch)
+        else:
+            archive(blobs, built, scratch, tell)
         load.load(engine, scratch)
+
+
+def plainly(blobs: Blobs, built: Built, path: Path) -> None:
+    """Write an archive for old engines. Raises EnvironmentProblem (J2K618)."""
+    try:
+        with path.open("wb") as target:
+            oci.plain_archive(blobs, [image for _, image in built.images], target)
+    except OSError as error:
+        raise unwritten(path, error) from error
+    say(f"unpacked for an engine that reads no zstd: {megabytes(path.stat().st_size)}")
+
+
+def unwritten(path: Path, error: OSError) -> EnvironmentProblem:
+    """Return the error of an archive that there is no room for."""
+    return EnvironmentProblem(
+        "J2K618", f"{path} could not be written: {error.strerror}", "make room, or choose another place"
+    )
 
 
 class Line:

@@ -16,6 +16,8 @@ COMMANDS: Mapping[str, tuple[str, ...]] = {
     "docker": ("docker", "load", "--input", "{archive}"),
 }
 """How each engine is given an archive; containerd's namespace is the kubelet's."""
+READS_ZSTD = 23
+"""The first version of Docker that does."""
 LIMIT = 1800
 """Seconds that an engine may take to unpack."""
 
@@ -30,6 +32,19 @@ def load(engine: str, archive: Path) -> None:
             "write an archive (`--archive F.tar`) and load it where it is, or push to a registry (`--push`)",
         )
     _run(engine, command)
+
+
+def wants_plain(engine: str) -> bool:
+    """Whether the engine reads no layers that are compressed by zstd: Docker before 23, as Debian 12 has it."""
+    if engine != "docker":
+        return False
+    command = ["docker", "version", "--format", "{{.Server.Version}}"]
+    try:
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return False  # what is wrong, loading tells
+    major = done.stdout.strip().partition(".")[0]
+    return major.isdigit() and int(major) < READS_ZSTD
 
 
 def _run(engine: str, command: Sequence[str]) -> None:

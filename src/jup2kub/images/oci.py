@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 
 from jup2kub.images import layer as layers
+from jup2kub.images import rootfs
 from jup2kub.images.blobs import Blob, Blobs
 from jup2kub.images.layer import Layer
 from jup2kub.images.tree import Ground
@@ -236,3 +237,46 @@ def save(blobs: Blobs, images: Sequence[Image], path: Path, tell: Callable[[int]
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def plain_archive(blobs: Blobs, images: Sequence[Image], target: IO[bytes]) -> None:
+    """Write an archive as `docker save` did before there were image layouts: plain tars, and `manifest.json` alone.
+
+    Docker before 23 does not read zstd. An image is the same there, since its configuration names the tars. Raises
+    OSError; ValueError if two images have the same name.
+    """
+    index(images)  # refuses two of one name
+    written: set[str] = set()
+    with tarfile.open(fileobj=target, mode="w|", format=tarfile.PAX_FORMAT) as out:
+        for image in images:
+            for one in image.layers:
+                if one.diff_id not in written:
+                    written.add(one.diff_id)
+                    _unpacked(blobs, one, out)
+            data = blobs.read(image.config)
+            out.addfile(_info(_name(image.config.digest, ".json"), len(data)), io.BytesIO(data))
+        told = [
+            {
+                "Config": _name(image.config.digest, ".json"),
+                "RepoTags": [image.name],
+                "Layers": [_name(one.diff_id, "/layer.tar") for one in image.layers],
+            }
+            for image in images
+        ]
+        data = json.dumps(told).encode()
+        out.addfile(_info("manifest.json", len(data)), io.BytesIO(data))
+
+
+def _unpacked(blobs: Blobs, one: Layer, out: tarfile.TarFile) -> None:
+    path = blobs.path(one.blob.digest)
+    size = one.raw
+    if not size:  # of a layer that was pulled, the size of its tar is not known yet
+        with rootfs.plain(path) as stream:
+            while piece := stream.read(1 << 20):
+                size += len(piece)
+    with rootfs.plain(path) as stream:
+        out.addfile(_info(_name(one.diff_id, "/layer.tar"), size), stream)
+
+
+def _name(digest: str, end: str) -> str:
+    return digest.removeprefix("sha256:") + end
