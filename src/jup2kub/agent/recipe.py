@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Callable, Dict, Tuple
 
+from jup2kub.model.flow import PLACED
 from jup2kub.model.plan import CellPlan, Plan
 
 Needs = Mapping[int, Tuple[Tuple[int, str], ...]]
@@ -56,7 +57,7 @@ def needs(plan: Plan) -> PlanNeeds:
             found.setdefault(edge.target, set()).add((edge.source, edge.name))
     last: dict[str, int] = {}
     for cell in plan.cells:
-        read = {(last[n], n) for n in cell.reads if n in last and not n.startswith("@file")}
+        read = {(last[n], n) for n in cell.reads if n in last and not n.startswith(PLACED)}
         if read:
             found.setdefault(cell.index, set()).update(read)
         last.update(dict.fromkeys(cell.writes, cell.index))
@@ -132,4 +133,4 @@ def adoptable(read_later: frozenset[str]) -> bool:
 
     State inside a library has no form to travel in.
     """
-    return all(shippable(n) for n in read_later if not n.startswith("@file"))
+    return all(shippable(n) for n in read_later if not n.startswith(PLACED))

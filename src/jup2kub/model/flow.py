@@ -12,6 +12,8 @@ from typing import FrozenSet, Mapping, Optional, Tuple
 
 Names = FrozenSet[str]
 NONE: Names = frozenset()
+PLACED = ("@file:", "@display:")
+"""What resources begin with that no kernel holds: files, and outputs, which are put together in notebook order."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from jup2kub.errors import UsageError
 from jup2kub.kit.canon import digest
 from jup2kub.kit.graph import Groups
 from jup2kub.model.facts import Profile
-from jup2kub.model.flow import FlowGraph
+from jup2kub.model.flow import PLACED, FlowGraph
 from jup2kub.model.notebook import Notebook
 from jup2kub.model.plan import PLAN_VERSION, CellEdge, CellPlan, Decision, MapLoop, Names, Plan, Step
 
@@ -170,9 +170,7 @@ def _outputs(facts: Sheet, cells: tuple[int, ...]) -> tuple[Names, ...]:
         for name in sorted(flow.writes):
             if name in flow.lifted and i in facts.split:
                 continue
-            if not name.startswith("@") or (
-                travels(name) and name != "@out" and not name.startswith("@file:")
-            ):
+            if not name.startswith("@") or (travels(name) and name != "@out" and not name.startswith(PLACED)):
                 alive[name] = None
         for name in flow.deletes:
             alive.pop(name, None)

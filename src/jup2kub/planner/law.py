@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from jup2kub.model.flow import CellFlow
+from jup2kub.model.flow import PLACED, CellFlow
 from jup2kub.model.plan import Decision
 
 from .cost import Costs
@@ -44,7 +44,7 @@ TRAVELS = frozenset(
 
 def travels(resource: str) -> bool:
     """Return whether the ambient `resource` (`@…`) can be carried from one kernel to another."""
-    return resource in TRAVELS or resource.startswith("@file:")
+    return resource in TRAVELS or resource.startswith(PLACED)
 
 
 def effects(sheet: Sheet, index: int) -> frozenset[str]:

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from jup2kub.model.flow import NONE
+from jup2kub.model.flow import NONE, PLACED
 
 from .law import travels
 from .presume import Sheet
@@ -40,7 +40,7 @@ class Slicer:
         """Whether a cheap cell may change ambient or library state and can be replayed with nothing loaded."""
         written = self.sheet.flows[index].writes
         state = any(
-            n.startswith("@") and n != "@out" and not n.startswith(("@file:", "@rng:")) for n in written
+            n.startswith("@") and n != "@out" and not n.startswith((*PLACED, "@rng:")) for n in written
         )
         return state and self.sheet.estimates[index].repeatable and not self.needs[index]
 
@@ -76,7 +76,7 @@ class _Search:
         while todo:
             name, at = todo.pop()
             producer = self.slicer.last_writer(name, at)
-            if producer is None or producer in self.own or name.startswith("@file:") or name == "@out":
+            if producer is None or producer in self.own or name.startswith(PLACED) or name == "@out":
                 continue
             if name in self._split(producer):
                 fresh = {(n, producer) for n in self.slicer.sheet.flows[producer].lifted_reads} - seen
