@@ -113,7 +113,7 @@ def sit(folder: Path, numbers: list[int], processes: int, only: str) -> list[Lin
     done = known(path)
     todo = {key(case, how, of): (case, how) for case, how in wanted(numbers, only)}
     context = get_context("spawn")
-    with path.open("a") as out, ProcessPoolExecutor(processes, context, max_tasks_per_child=50) as pool:
+    with path.open("a") as out, ProcessPoolExecutor(processes, context) as pool:
         running = {pool.submit(play, *what): name for name, what in todo.items() if name not in done}
         for future in as_completed(running):
             line = {"key": running[future], **future.result()}

@@ -68,6 +68,12 @@ def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
     )  # every other kernel has them as they were when they were made
 
 
+def resident(cell: CellPlan, facts: Facts) -> dict[str, str]:
+    """Return the state of libraries and of the kernel that the cell made, which stays in its kernel, and why."""
+    made = {n for n in cell.writes | facts.mutated if not shippable(n) and not n.startswith("@file")}
+    return dict.fromkeys(made, "state of a library or of the kernel cannot be saved")
+
+
 def moved_by_imports(facts: Facts) -> set[str]:
     """Return the settings that moved while the cell imported packages: whoever imports them has these too."""
     return {n for n in facts.mutated if n.startswith(IMPORTED_WITH) and set(facts.imports) - STANDARD}

@@ -20,6 +20,7 @@ from jup2kub.agent.intents import announce
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel, RequestFailed
+from jup2kub.agent.saving import with_digests
 from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
@@ -256,7 +257,7 @@ class MainLine:
             session.learn(index, outcome.facts)
             session.hold(index, outcome.saved)
             await self._beyond(index, outcome.beyond)
-            names = ", ".join(f"{n} ({why})" for n, why in sorted(outcome.names.items()))
+            names = ", ".join(f"{n.lstrip('@')} ({why})" for n, why in sorted(outcome.names.items()))
             session.tell(
                 Told("note", index, "step", text=f"its kernel stays, for it cannot give away {names}")
             )
@@ -350,9 +351,7 @@ class MainLine:
         """Commit what is worth keeping: heavy cells, and whatever would not repeat; no output that shows a `secret`."""
         session, index = self.session, cell.index
         token = secrets.token_hex(8)
-        if session.terms.digests:
-            digests = await self.kernel.digest(plain(to_save(cell, facts)))
-            outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
+        outcome = await with_digests(session, self.kernel, to_save(cell, facts), facts, outcome)
         session.outcomes[index] = outcome
         observed = session.observe(facts)
         session.executed(cell, facts, token, observed)

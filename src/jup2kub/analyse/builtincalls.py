@@ -11,7 +11,7 @@ from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.members import class_labels
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.reflection import Reflection
-from jup2kub.analyse.values import ATOM, NONE, Value, element, holder, moving, part, union
+from jup2kub.analyse.values import ATOM, KERNEL_ITSELF, NONE, Value, element, holder, moving, part, union
 
 LOOKS = frozenset(
     {
@@ -43,7 +43,7 @@ class BuiltinCalls(Reflection):
             return self.display(name, args)
         if name == "get_ipython":
             self.rec.stop("it uses the kernel itself")
-            return Value(frozenset({"@lib:IPython"}), packages=frozenset({"IPython"}), type="shared")
+            return KERNEL_ITSELF
         if name in ("exit", "quit"):
             self.rec.stop("it ends the kernel")
         if name == "print" and "file" in args.named:

@@ -70,6 +70,8 @@ class Expressions(Iteration):
 
     def _name(self, node: ast.Name) -> Value:
         value = self.load(node.id)
+        if value.type == "shell":
+            self.rec.stop("it uses the kernel itself")
         if value.library and not value.library.startswith("builtins."):
             self.use_package(value.library)
         elif value.packages:
@@ -88,6 +90,8 @@ class Expressions(Iteration):
     def attribute(self, base: Value, name: str) -> Value:
         if base.library is not None:
             return self._library_attribute(base, name)
+        if base.type == "shell" and "transformer" in name:
+            self.world.rewritten = True
         if name == "__class__":
             return Value(
                 class_labels(base.roots), frozenset((c, "self") for c, r in base.code if r == "instance")
@@ -105,7 +109,7 @@ class Expressions(Iteration):
             return Value(type="atom", packages=base.packages)
         if name in VIEWS_OF_FRAME and base.type in DATA:
             return Value(base.roots, packages=base.packages, type=base.type, depth=base.depth)
-        kind = base.type if base.type in ("frame", "ndarray", "plot", "shared") else None
+        kind = base.type if base.type in ("frame", "ndarray", "plot", "shared", "shell") else None
         roots = base.roots | self._of_class(base, name)
         mode = "method" if self.tables.method(name) in ("mutate", "fit") else ""
         depth = base.depth if kind in DATA else 0

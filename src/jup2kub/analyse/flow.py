@@ -90,6 +90,8 @@ def _walk(world: World, cell: Cell, to_python: ToPython) -> tuple[Record, ast.Mo
     walk = CellWalk(world, world.space(""), record)
     if cell.options.barrier:
         record.stop("the cell asks for it (#| barrier)")
+    if world.rewritten:
+        record.stop("the notebook transforms the text of cells before they run")
     try:
         _run(world, walk, tree, cell)
     except RecursionError:

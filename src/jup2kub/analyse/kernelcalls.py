@@ -7,7 +7,10 @@ import ast
 from jup2kub.analyse import paths
 from jup2kub.analyse.functions import Functions
 from jup2kub.analyse.magics import RUNS_APART, RUNS_HERE, SHELL, SHOWS, magic_of, shell_is_quiet, shell_names
-from jup2kub.analyse.values import ATOM, UNKNOWN, Value
+from jup2kub.analyse.values import ATOM, KERNEL_ITSELF, UNKNOWN, Value
+
+CALLED_BY_NAME = frozenset({"push", "register_magic_function", "register_magics", "define_magic"})
+"""Methods of the kernel by which functions get a name; nothing runs until somebody uses it."""
 
 
 class KernelCalls(Functions):
@@ -16,8 +19,7 @@ class KernelCalls(Functions):
     def kernel_call(self, node: ast.Call, name: str) -> Value | None:
         found = magic_of(node)
         if found is None:
-            self.rec.stop("it uses the kernel itself")
-            return UNKNOWN
+            return self.shell_method(name, self.arguments(node).all)
         kind, texts = found
         if kind in ("system", "getoutput", "system_raw", "getoutput_raw"):
             return self._shell(texts[0] if texts else "")
@@ -26,6 +28,14 @@ class KernelCalls(Functions):
             return ATOM if texts[0] not in ("system", "sx") else Value(type="list", atoms=True)
         self.rec.stop("it uses the kernel itself")
         return UNKNOWN
+
+    def shell_method(self, name: str, given: list[Value]) -> Value:
+        """Note a call of a method of the kernel, which keeps the functions it is given: they may run in every later cell."""
+        self.rec.stop("it uses the kernel itself")
+        for value in given if name not in CALLED_BY_NAME else ():
+            if value.code:
+                self.keep("IPython", value)
+        return KERNEL_ITSELF
 
     def _shell(self, command: str) -> Value:
         for text in shell_names(command):

@@ -12,7 +12,7 @@ from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.handed import Handed
 from jup2kub.analyse.nested import TABLES, result_depth, shares_objects
 from jup2kub.analyse.record import CERTAIN, SPECULATIVE
-from jup2kub.analyse.values import ATOM, NONE, UNKNOWN, Names, Value, moving
+from jup2kub.analyse.values import ATOM, KERNEL_ITSELF, NONE, UNKNOWN, Names, Value, moving
 
 VERBS = ("add", "start", "stop", "install", "remove", "unregister", "clear")
 """What functions of an unknown package begin with that change its state, whoever looks at their result."""
@@ -261,6 +261,8 @@ class Libraries(Handed):
         if kind in ("definition", "cached", "decorator"):
             shape = kind if kind == "cached" else "partial" if dotted == "functools.partial" else "definition"
             return Value(roots, code, dotted if kind == "decorator" else None, packages, shape)
+        if kind == "shell":
+            return KERNEL_ITSELF
         if kind == "same":
             return args.values[0] if args.values else Value(library=dotted)
         if kind == "plots":

@@ -87,12 +87,17 @@ KNOWN_TYPES = frozenset({"list", "dict", "set", "defaultdict", "data", "frame", 
 class Methods(BuiltinCalls):
     """Adds methods to a walk."""
 
+    def shell_method(self, name: str, given: list[Value]) -> Value:
+        raise NotImplementedError
+
     def _method(self, base: Value, name: str, args: Args, node: ast.Call, discarded: bool) -> Value:
         outlives = name in ("__enter__", "__exit__") or (
             name in ("enter_context", "close") and "contextlib" in base.packages
         )
         if outlives and not base.code and not base.roots & self.bound:
             self.rec.stop("it enters or leaves a context for other cells, too")
+        if base.type == "shell":
+            return self.shell_method(name, args.all)
         files = self._file_method(base, name, args)
         if files is not None:
             return files

@@ -240,7 +240,9 @@ class Statements(Calls):
                     if found and "resource" in found
                     else "@lib:" + base.library.partition(".")[0]
                 )
-        elif base.type == "shared":
+        elif base.type in ("shared", "shell"):
+            if base.type == "shell":
+                self.keep("IPython", value)
             for package in base.packages:
                 self.change("@lib:" + package)
 

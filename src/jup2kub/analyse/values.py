@@ -49,7 +49,7 @@ class Value:
     packages: Names = NONE
     """Packages that it may be an object of."""
     type: str | None = None
-    """atom (immutable), list, dict, tuple, ndarray, frame, stateful, handle, module, plot, shared, data, absent; None = unknown."""
+    """atom (immutable), list, dict, tuple, ndarray, frame, stateful, handle, module, plot, shared, shell, data, absent; None = unknown."""
     atoms: bool = False
     """What it holds is immutable."""
     text: str | None = None
@@ -120,6 +120,8 @@ class Value:
 UNKNOWN = Value()
 ATOM = Value(type="atom")
 ABSENT = Value(type="absent")
+KERNEL_ITSELF = Value(frozenset({"@lib:IPython"}), packages=frozenset({"IPython"}), type="shell")
+"""The kernel itself, as `get_ipython()` gives it: through it everything can be reached."""
 
 
 def union(*values: Value) -> Value:
@@ -181,7 +183,7 @@ def part(value: Value) -> Value:
     """Return an element, attribute or view of `value`."""
     if value.atoms or value.atom:
         return Value(type="atom", packages=value.packages)
-    kind = value.type if value.type in ("frame", "ndarray", "plot", "shared") else None
+    kind = value.type if value.type in ("frame", "ndarray", "plot", "shared", "shell") else None
     if value.items:
         return held(union(*value.items), value)
     table = kind in ("frame", "ndarray")

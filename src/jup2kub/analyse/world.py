@@ -85,6 +85,8 @@ class World:
     """The notebook looks at the flags of a decimal context: every decimal operation may raise one."""
     logs_aside: bool = False
     """The notebook or its modules name handlers of logs, or hooks, that may keep what is logged or do something with it."""
+    rewritten: bool = False
+    """The notebook has reached for what transforms the text of cells: it does not tell what they do any more."""
     log_files: list[str] = field(default_factory=list)
     """Files that logging writes to."""
     callbacks: dict[str, Value] = field(default_factory=dict)

@@ -54,11 +54,11 @@ def compare(
     """
     runs = (first, second, planned)
     sources = {cell.index: cell.source for cell in notebook.cells} if notebook else {}
-    seen = _Warnings()
+    seen, state = _Warnings(), _State()
     cells = []
     for index in sorted({index for run in runs for index in run.outcomes}):
         three = tuple(run.outcomes.get(index) for run in runs)
-        found = tuple(_cell(three, seen))
+        found = tuple(_cell(three, seen, state))
         outcome = planned.outcomes.get(index)
         cells.append(
             CellReport(
@@ -89,13 +89,31 @@ class _Warnings:
     planned: set[str] = field(default_factory=set)
 
 
-def _cell(three: Sequence[CellOutcome | None], seen: _Warnings) -> list[Comparison]:
+@dataclass
+class _State:
+    """The variables of each execution after the cells so far, by digest."""
+
+    runs: tuple[dict[str, str | None], ...] = field(default_factory=lambda: ({}, {}, {}))
+
+    def after(self, made: Sequence[Mapping[str, str | None]]) -> list[dict[str, str | None]]:
+        """Return, of every variable that the cell made anew in any execution, what it is then in each of them.
+
+        `made`: the versions that the cell made. Plans differ in what they presume: a cell that makes no version of a
+        variable leaves it as it was.
+        """
+        names = {name for one in made for name in one}
+        for state, one in zip(self.runs, made, strict=True):
+            state.update(one)
+        return [{name: state.get(name, "absent") for name in names} for state in self.runs]
+
+
+def _cell(three: Sequence[CellOutcome | None], seen: _Warnings, state: _State) -> list[Comparison]:
     statuses = tuple(one.status if one else "not run" for one in three)
     found = [_exact("status", "", statuses)]
     runs = [_Output.of(one) for one in three]
     found += _streams(runs, seen)
     found += _displays([run.displays for run in runs])
-    found += _digests("variable", tuple(one.digests if one else {} for one in three))
+    found += _digests("variable", state.after([one.digests if one else {} for one in three]))
     found += _digests("file", tuple(one.files if one else {} for one in three))
     return found
 

@@ -159,6 +159,8 @@ class LocalHands:
             worker = f"worker-{os.getpid()}-{number}"
             cores = functools.partial(self.cores, task=task, attempt=number) if self.fork else None
             outcome = await Attempt(self.session, cell, number, worker, kernel, sent.early, keep, cores).run()
+        if isinstance(outcome, Unshippable):
+            self.session.hold(cell.index, outcome.saved)  # before anybody who waits for it begins
         sent.last = outcome
         self._report(task, number, sent, outcome)
 

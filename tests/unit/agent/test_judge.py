@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jup2kub.agent.judge import beyond, judge, listed, plain
+from jup2kub.agent.judge import beyond, judge, listed, plain, resident
 from jup2kub.model.facts import Facts
 from jup2kub.model.plan import CellPlan
 
@@ -48,6 +48,13 @@ def test_what_nothing_can_mend(facts: Facts, reason: str | None) -> None:
         assert reason in wrong.reason
         assert wrong.cell == 4
         assert wrong.facts.mispredicted, "what was found is kept for ever"
+
+
+def test_state_that_cannot_be_saved_stays_in_the_kernel_of_the_cell() -> None:
+    cell = CellPlan(
+        4, defines=frozenset({"x"}), mutates=frozenset({"@lib:sk", "@rng:numpy", "@file:out.txt"})
+    )
+    assert set(resident(cell, Facts(mutated=frozenset({"@out:4", "y"})))) == {"@lib:sk", "@out:4"}
 
 
 def test_a_cell_that_may_write_anywhere_surprises_with_no_file() -> None:

@@ -90,6 +90,26 @@ def test_variables_and_files_that_are_missing_or_other_are_differences():
     assert verdicts(compare(*left))["file", "out.csv"] == "different"
 
 
+def test_a_cell_that_makes_no_version_of_a_variable_leaves_it_as_it_was():
+    made = cell(digests={"x": "1", "y": "1"})
+    presumed, unchanged = cell(index=1, digests={"x": "1"}), cell(index=1, digests={"y": "2"})
+    wrong, gone = (
+        cell(index=1, digests={"x": "2", "y": "2"}),
+        cell(index=1, digests={"x": "absent", "y": "2"}),
+    )
+
+    def equal(one, planned):
+        return compare(execution(made, one), execution(made, one), execution(made, planned)).equal
+
+    assert equal(
+        cell(index=1, digests={"x": "1", "y": "2"}), unchanged
+    )  # one plan presumes that x may change
+    assert not equal(presumed, unchanged)
+    assert not equal(wrong, unchanged)
+    assert not equal(gone, unchanged)
+    assert not equal(unchanged, wrong)
+
+
 def test_a_variable_without_a_digest_is_not_compared_and_says_so():
     one = cell(digests={"x": None})
     certificate = compare(one, one, one)
