@@ -270,8 +270,7 @@ async def execute_async(
         starting = await early.kernel(launch)
         store = open_store(settings)
         compiled = await asyncio.to_thread(compile_notebook, notebook, settings, store)
-        kernel = await starting
-        session, stopped = await _run(settings, store, compiled, launch, kernel, tell, proof, flights)
+        session, stopped = await _run(settings, store, compiled, launch, starting, tell, proof, flights)
     except BaseException:
         await early.abandon()
         raise
@@ -341,7 +340,7 @@ async def _run(
     store: Store,
     compiled: Compiled,
     launch: Launch,
-    kernel: Kernel,
+    starting: asyncio.Task[Kernel],
     tell: Callable[[Told], None],
     proof: Proof,
     flights: Flights | None,
@@ -353,6 +352,7 @@ async def _run(
     terms = _terms(settings, info.id, proof, launch)
     sources = {c.index: c.source for c in compiled.notebook.code}
     undo = take_back_unfinished(store, info)
+    kernel = await starting  # as late as can be: it takes longer than all that came before
     session = Session(
         compiled.plan,
         sources,

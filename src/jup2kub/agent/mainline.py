@@ -94,7 +94,6 @@ class MainLine:
                 continue
             await self._turn(cell)
         await self._look(wait=tuple(self.out))
-        await self.keeper.finish()
         if self.session.terms.digests:
             await self.fetch(n for n, p in self.pending.items() if not self.hands.at_home(p, n))
         if self.session.terms.collect:

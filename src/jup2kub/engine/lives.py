@@ -41,14 +41,19 @@ def poisoned(session: Session, death: KernelDied, deaths: Counter[int | None]) -
 
 
 async def live(line: MainLine) -> None:
-    """Drive the line. Copies of its kernel outlive it: what they are saving is finished, unless the user stops the run."""
+    """Drive the line. Copies of its kernel outlive it: what they are saving is finished, unless the user stops the run.
+
+    Of a kernel that has run the whole notebook nothing more is wanted: it ends while they are saving.
+    """
     try:
         await line.drive()
+        ending = asyncio.ensure_future(line.kernel.close())
     except asyncio.CancelledError:
         await line.keeper.stop()
         raise
     finally:
         await line.keeper.finish()
+    await ending
 
 
 class Hired(Hands, Protocol):
