@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from jup2kub.agent.recipe import shippable
 from jup2kub.model.facts import Facts
+from jup2kub.model.flow import PLACED
 from jup2kub.model.plan import CellPlan
 
 KERNEL_NAMES = frozenset(
@@ -70,7 +71,7 @@ def beyond(cell: CellPlan, facts: Facts) -> frozenset[str]:
 
 def resident(cell: CellPlan, facts: Facts) -> dict[str, str]:
     """Return the state of libraries and of the kernel that the cell made, which stays in its kernel, and why."""
-    made = {n for n in cell.writes | facts.mutated if not shippable(n) and not n.startswith("@file")}
+    made = {n for n in cell.writes | facts.mutated if not shippable(n) and not n.startswith(PLACED)}
     return dict.fromkeys(made, "state of a library or of the kernel cannot be saved")
 
 
