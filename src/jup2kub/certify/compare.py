@@ -23,6 +23,7 @@ from .model import (
     Execution,
     summed,
 )
+from .names import aligned
 
 _OUTPUT = "\ufffc"
 """Stands in the text of a stream where an output came in between."""
@@ -284,6 +285,7 @@ def _shown(value: Any, name: str) -> str | None:
 
 def _digests(kind: str, three: Sequence[Mapping[str, str | None]]) -> list[Comparison]:
     found = []
+    three = aligned(three) if kind == "file" else three
     for name in sorted({name for one in three for name in one}):
         digests = [one.get(name, "absent") for one in three]
         if kind == "file":
