@@ -81,6 +81,24 @@ def test_an_output_that_is_missing_is_a_difference():
     assert not compare(*random, cell(shown(text_plain="a"))).equal
 
 
+def test_files_whose_names_every_execution_makes_anew_are_matched():
+    def run(folder, **more):
+        return cell(files={f"/tmp/{folder}": "removed", f"/tmp/{folder}/0.npy": "a", "out.csv": "f", **more})
+
+    def found(*three):
+        return verdicts(compare(*map(execution, three)))
+
+    same = found(run("tmp1x"), run("tmp2y"), run("tmp3z"))
+    assert same["file", "/tmp/*/0.npy"] == "equal"
+    assert same["file", "/tmp/*"] == "equal"
+    other = run("tmp3z", **{"/tmp/tmp3z/0.npy": "b"})
+    assert found(run("tmp1x"), run("tmp2y"), other)["file", "/tmp/*/0.npy"] == "different"
+    more = run("tmp3z", **{"/tmp/tmp3z/1.npy": "b"})
+    assert "different" in found(run("tmp1x"), run("tmp2y"), more).values()
+    for planned in (cell(files={"out.csv": "f"}), cell(files={"out.csv": "f", "extra": "a"})):
+        assert "different" in found(run("tmp1x"), run("tmp1x"), planned).values()
+
+
 def test_variables_and_files_that_are_missing_or_other_are_differences():
     one = cell(digests={"x": "1"}, files={"out.csv": "f"})
     for planned in (cell(digests={"x": "2"}, files={"out.csv": "f"}), cell(digests={}, files={"out.csv": "f"}),
