@@ -78,6 +78,20 @@ class Surroundings:
     """How often the main kernel has died under a cell, elsewhere and before."""
 
 
+def earlier(one: int | None, other: int | None) -> int | None:
+    """Return the earlier of two cells; None = there is none."""
+    return min((cell for cell in (one, other) if cell is not None), default=None)
+
+
+async def leave(line: MainLine, hands: Hired, *, over: bool, handed_on: bool) -> None:
+    """End one life. `over`: the kernel may say its last words; `handed_on`: another main line takes the steps over."""
+    line.land_all()
+    await hands.stop(handed_on)
+    if line.kernel.running is not None:
+        line.kernel.kill()
+    await line.kernel.close(over=over)
+
+
 async def run(
     session: Session,
     launch: Launch,
@@ -97,27 +111,25 @@ async def run(
         hands = around.hire(session, launch, first)
         line = MainLine(session, hands, kernel, in_order)
         ended: int | None = None
-        over, handed_on = False, True
+        over, handed_on = False, False
         try:
             await live(line)
-            over, handed_on = True, False
+            over = True
             return None
         except Stop as stop:
-            ended, over, handed_on = stop.cell, True, False
+            ended, over = stop.cell, True
         except StartAgain as again:
-            handed_on = False
             session.tell(Told("note", text=str(again)))
-            if again.in_order is not None:
-                in_order = again.in_order if in_order is None else min(in_order, again.in_order)
+            in_order = earlier(in_order, again.in_order)
             if again.wrong is not None:
                 session.forget(again.wrong, in_order)
                 replan()
         except (Unloadable, ReplayFailed) as failure:
-            handed_on = False
             session.tell(Told("note", text=str(failure)))
             if isinstance(failure, ReplayFailed):
-                in_order = failure.cell if in_order is None else min(in_order, failure.cell)
+                in_order = earlier(in_order, failure.cell)
         except KernelDied as death:
+            handed_on = True  # if the run ends here, then for this process alone
             around.heed(death)
             if poisoned(session, death, deaths):
                 ended = None if session.terms.keep_going else death.death.cell
@@ -126,15 +138,11 @@ async def run(
             else:
                 session.tell(Told("retry", text=f"{death.message}; the main line comes back by replay"))
             handed_on = False
-        except Jup2KubError as problem:
-            handed_on = problem.code == "J2K603"
+        except BaseException as problem:
+            handed_on = not isinstance(problem, Jup2KubError) or problem.code == "J2K603"
             raise
         finally:
-            line.land_all()
-            await hands.stop(handed_on)
-            if kernel.running is not None:
-                kernel.kill()
-            await kernel.close(over=over)
+            await leave(line, hands, over=over, handed_on=handed_on)
         if ended is not None:
             session.undo.take_back(i for i in session.cells if i > ended)
             return ended
