@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from jup2kub.engine import events as ev
 from jup2kub.engine.budgets import Config
+from jup2kub.engine.server import views
 from jup2kub.engine.state import State, advance
 from jup2kub.engine.tasks import (
     CANCELLED,
@@ -147,3 +148,13 @@ def test_a_silent_agent_costs_a_second_attempt_and_the_first_commit_wins() -> No
     assert len(run.worker(CHUNKS[0])) == 2 or run.states() == [SUSPECT]
     run.do(ev.Committed(CHUNKS[0]))
     assert run.states() == [COMMITTED]
+
+
+def test_the_parts_of_a_loop_are_shown_as_one() -> None:
+    run = Run("w1", "w2", "w3")
+    run.do(spread())
+    run.do(ev.Committed(CHUNKS[0]))
+    shown = {t["task"]: t for t in views.tasks(run.state, run.now)}
+    assert set(shown) == {MAIN, "loop-1.0"}
+    assert shown["loop-1.0"]["reason"] == "1 of 3 parts are done"
+    assert len(shown["loop-1.0"]["attempts"]) == 2

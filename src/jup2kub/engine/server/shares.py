@@ -16,8 +16,8 @@ LOOP = "loop-"
 
 
 def task_of(slot: Slot) -> str:
-    """Return the task whose commit lies in a slot: a step, or a chunk of a loop."""
-    return f"{slot.step}.{slot.generation}.{slot.chunk}" if slot.step.startswith(LOOP) else slot.step
+    """Return the task whose commit lies in a slot: a step, or a chunk of a loop, in whose order they sort."""
+    return f"{slot.step}.{slot.generation}.{slot.chunk:05}" if slot.step.startswith(LOOP) else slot.step
 
 
 class Counter(Protocol):
