@@ -49,8 +49,9 @@ class Keep:
         )
         if not set(stuck) & session.read_later[index]:
             with session.room.used():
-                session.commit(self.cell, self.outcome, facts, saved, self.token, self.around)
-        session.learn(index, facts)
+                mine = (self.cell, self.outcome, facts, saved, self.token, self.around)
+                await session.aside(session.commit, *mine)
+        await session.aside(session.learn, index, facts)
 
 
 class Keeper:

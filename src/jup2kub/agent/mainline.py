@@ -20,7 +20,6 @@ from jup2kub.agent.intents import announce
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel, RequestFailed
-from jup2kub.agent.saving import with_digests
 from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
@@ -94,6 +93,7 @@ class MainLine:
                 continue
             await self._turn(cell)
         await self._look(wait=tuple(self.out))
+        await self.keeper.finish()
         if self.session.terms.digests:
             await self.fetch(n for n, p in self.pending.items() if not self.hands.at_home(p, n))
         if self.session.terms.collect:
@@ -103,12 +103,12 @@ class MainLine:
     async def _turn(self, cell: CellPlan) -> None:
         session, index = self.session, cell.index
         past = session.outcomes.get(index)
-        record = session.known(cell)
+        record = await session.aside(session.known, cell)
         if record is None and past is None and await self._others(cell):
-            record = session.known(cell)
+            record = await session.aside(session.known, cell)
         if record is not None:
             await self._define(cell)
-            session.adopt(cell, record, again=past is not None)
+            await session.aside(session.adopt, cell, record, past is not None)
             self.surprises.begin(index)
             await self._set_pending(cell, record_names(record))
         elif past is not None and not self._outdated(cell):
@@ -253,7 +253,7 @@ class MainLine:
             raise StartAgain(f"cell {index}: {outcome.reason}", index, outcome)
         elif isinstance(outcome, Unshippable):
             session.outcomes[index] = outcome.outcome
-            session.learn(index, outcome.facts)
+            await session.aside(session.learn, index, outcome.facts)
             session.hold(index, outcome.saved)
             await self._beyond(index, outcome.beyond)
             names = ", ".join(f"{n.lstrip('@')} ({why})" for n, why in sorted(outcome.names.items()))
@@ -303,7 +303,7 @@ class MainLine:
             await self._fetch(set(self.pending))
         else:
             await self.settle(cell)
-        announce(session, cell)
+        await session.aside(announce, session, cell)
         self.surprises.begin(index)
         undo = session.undo.begin(index)
         start = time.time()
@@ -350,17 +350,20 @@ class MainLine:
         """Commit what is worth keeping: heavy cells, and whatever would not repeat; no output that shows a `secret`."""
         session, index = self.session, cell.index
         token = secrets.token_hex(8)
-        outcome = await with_digests(session, self.kernel, to_save(cell, facts), facts, outcome)
+        if session.terms.digests:
+            digests = await self.kernel.digest(plain(to_save(cell, facts)))
+            outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
         session.outcomes[index] = outcome
         observed = session.observe(facts)
         session.executed(cell, facts, token, observed)
-        session.learn(index, facts)
+        await session.aside(session.learn, index, facts)
         once = not session.repeats(cell, facts) or bool(facts.files_written)
         worth = once or outcome.seconds >= WORTH_SAVING or index in self.flying
         kept = outcome.status == "ok" and worth and session.worth(cell) and not secret
         if kept:
             with session.room.used():
-                job = Keep(session, cell, outcome, facts, token, session.surroundings(facts, observed))
+                around = await session.aside(session.surroundings, facts, observed)
+                job = Keep(session, cell, outcome, facts, token, around)
                 landed = functools.partial(self._land, index)
                 await self.keeper.keep(job, self.kernel, not self.sticky, landed)
         if not kept or session.room.full:

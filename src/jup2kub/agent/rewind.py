@@ -7,6 +7,7 @@ place again, and the others run again: the files are those of one sequential run
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -24,7 +25,7 @@ class UndoLog:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self._next = max((number for number, _, _ in self._folders()), default=0) + 1
+        self._numbers = itertools.count(max((number for number, _, _ in self._folders()), default=0) + 1)
 
     def _folders(self) -> list[tuple[int, int, Path]]:
         """Return number, cell and folder of each execution, in order."""
@@ -37,8 +38,7 @@ class UndoLog:
 
     def begin(self, cell: int) -> Path:
         """Return the folder for what the cell is about to overwrite."""
-        folder = self.root / f"{self._next:06}-{cell}"
-        self._next += 1
+        folder = self.root / f"{next(self._numbers):06}-{cell}"
         try:
             folder.mkdir(parents=True)
         except OSError as error:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
+from jup2kub.agent.aside import Aside, at_once
 from jup2kub.agent.files import post_images, put_back
 from jup2kub.agent.flights import Flights
 from jup2kub.agent.inputs import Inputs
@@ -107,6 +108,8 @@ class Session:
         """Generations of the slots that cells are to be committed to, where somebody else has chosen them."""
         self.looked: dict[int, int] = {}
         """Latest generation of each cell when its records were looked at; -1 = there was none."""
+        self.aside: Aside = at_once
+        """Carries out what may have to wait for the store."""
         self.fence: Callable[[], None] = lambda: None
         """Called before each cell of the main line; raises Interrupted where another main line has taken over."""
         self.see: Callable[[], set[str]] = set
@@ -222,10 +225,9 @@ class Session:
         self.untrusted.add(cell)
 
     def hold(self, cell: int, saved: list[Mapping[str, Any]]) -> None:
-        """Note values of an uncommitted cell that were saved only for others to load; twice is as good as once."""
-        old = self.records.get(cell) or {"values": [], "deleted": [], "held": True}
-        new = [value for value in saved if value not in old["values"]]
-        self.records[cell] = {**old, "values": [*old["values"], *new]}
+        """Note values that the main kernel made and that were saved only for a step to load."""
+        before = self.records.get(cell) or {"values": [], "deleted": [], "held": True}
+        self.records[cell] = {**before, "values": [*before["values"], *saved]}
 
     def forget(self, wrong: Mispredicted, start: int | None) -> None:
         """Keep what was found of a cell for ever, and trust nothing that this run made from cell `start` on."""

@@ -14,12 +14,12 @@ from typing import Any, Union
 from jup2kub.agent.apart import as_whole, define
 from jup2kub.agent.away import Spreads
 from jup2kub.agent.discretion import SHOWN, shows_secret
-from jup2kub.agent.judge import Mispredicted, beyond, judge, plain, resident
+from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.loops import loops_of, shortfall
 from jup2kub.agent.recipe import Op, shippable
 from jup2kub.agent.room import NOT_KEPT
-from jup2kub.agent.saving import lasting, save, with_digests
+from jup2kub.agent.saving import lasting, save
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.undo import restore
 from jup2kub.agent.within import within
@@ -96,7 +96,7 @@ async def load(session: Session, kernel: Kernel, producer: int, names: frozenset
     """Bind the versions of `names` that cell `producer` made in `kernel`."""
     record = session.records[producer]
     try:
-        for path, wanted in blob_paths(session, record, names):
+        for path, wanted in await session.aside(blob_paths, session, record, names):
             await kernel.load(str(path), wanted)
     except (RequestFailed, StoreProblem) as problem:
         session.distrust(producer)
@@ -284,6 +284,8 @@ class Attempt:
     """Takes the kernel over, for a cell that goes on in it; False = nobody does."""
     cores: Cores | None = None
     away: Spreads | None = None
+    committing: Callable[[], None] = lambda: None
+    """Called when the commit is about to be asked for: from then on it cannot be known that there is none."""
 
     async def run(self) -> Outcome:
         """Run, judge, commit. Never raises for what the user's code or its kernel does."""
@@ -354,13 +356,18 @@ class Attempt:
             sizes={n: v["bytes"] for v in saved for n in v["names"]},
             unshippable=lasting(stuck),
         )
-        outcome = await with_digests(session, kernel, to_save(cell, facts), facts, outcome)
-        stuck = {**resident(cell, facts), **stuck}
+        if session.terms.digests:
+            outcome = replace(
+                outcome,
+                digests=await kernel.digest(plain(to_save(cell, facts))),
+                files=session.digests_of_files(facts),
+            )
         if shown or set(stuck) & (session.read_later[cell.index] | extra):
             return Unshippable(outcome, stuck, saved, facts, extra)
         with session.room.used():
-            around = session.surroundings(facts, observed)
-            record = session.commit(cell, outcome, facts, saved, token, around)
-            session.learn(cell.index, facts)
+            around = await session.aside(session.surroundings, facts, observed)
+            self.committing()
+            record = await session.aside(session.commit, cell, outcome, facts, saved, token, around)
+            await session.aside(session.learn, cell.index, facts)
             return Done(outcome, record, extra)
         return Unshippable(outcome, dict.fromkeys(names, NOT_KEPT), [], facts)

@@ -168,6 +168,7 @@ class Agent:
             kernels = self.kernels = Kernels(launch, NAMES_OF, self._shown)
         kernels.shown = self._shown
         run, end = str(joined["run"]), int(joined["round"])
+        await asyncio.to_thread(self.store.workshop, run)  # known from here on, where nobody waits for it
         return Bench(name, run, end, job, self.store, launch, workspace, desk, kernels)
 
     async def close(self) -> None:
@@ -225,7 +226,7 @@ class Agent:
         """The server has started again and knows nothing of this agent: say who is here and what is under way."""
         await asyncio.to_thread(self._join)
         if self._main is not None and self._main.hands is not None:
-            self._main.hands.send_again()
+            await asyncio.to_thread(self._main.hands.send_again)
         assert self.bench is not None
         for sender in list(self.bench.desk.senders):
             await asyncio.to_thread(sender.say_again)
@@ -287,12 +288,12 @@ class Agent:
                 outcome = await self._main.run()
             else:
                 await self._hosts.free()
-                beside = any(n != name and not t.done() for n, t in self._running.items())
                 outcome = await step(
                     self.bench,
-                    {**letter, "beside": beside},
+                    letter,
                     lambda told: self._told(task, number, told),
                     lambda: self._over.add(name),
+                    lambda: all(n == name or t.done() for n, t in self._running.items()),
                 )
         except asyncio.CancelledError:
             return

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jup2kub.agent.aside import InTurn, in_thread
+from jup2kub.agent.files import FileImage
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.observed import met
 from jup2kub.agent.rewind import UndoLog
@@ -13,7 +16,7 @@ from jup2kub.agent.seen import with_versions
 from jup2kub.agent.session import Session, Terms, Told
 from jup2kub.engine.pod.counter import Desk
 from jup2kub.engine.pod.kernels import Kernels
-from jup2kub.engine.pod.workspace import Workspace, made_folders
+from jup2kub.engine.pod.workspace import Mark, Workspace, made_folders
 from jup2kub.model.job import Job
 from jup2kub.store import Slot
 from jup2kub.store.remote import RemoteStore
@@ -34,6 +37,8 @@ class Bench:
     workspace: Workspace
     desk: Desk
     kernels: Kernels
+    door: asyncio.Lock | None = None
+    """Held by whoever brings files into the folder; None = nobody has."""
 
     def session(self, name: str, world_digest: str, tell: Callable[[Told], None]) -> Session:
         """Return a session for one attempt."""
@@ -54,7 +59,25 @@ class Bench:
             environ=dict(self.launch.env),
         )
         undo = UndoLog(self.store.undo_folder(self.run) / name)
-        return Session(job.plan, job.sources, self.store, terms, world_digest, tell, job.keys, undo)
+        made = Session(job.plan, job.sources, self.store, terms, world_digest, tell, job.keys, undo)
+        made.aside = InTurn()
+        return made
+
+    async def fill(
+        self,
+        files: Mapping[str, FileImage],
+        folders: Iterable[str],
+        alone: Callable[[], bool],
+        touches: Callable[[str], bool] | None,
+    ) -> dict[str, Mark]:
+        """Bring files into the project's folder, for one task after the other; return how it is then.
+
+        `alone`: whether nobody else is at work in it, asked when it is this task's turn. See `Workspace.bring`.
+        """
+        self.door = self.door or asyncio.Lock()
+        async with self.door:
+            await in_thread(self.workspace.bring, files, folders, None if alone() else touches)
+            return self.workspace.marks()
 
     def told(
         self, letter: Mapping[str, Any], name: str, tell: Callable[[Told], None]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from jup2kub.agent.flights import Flights
+from jup2kub.errors import StoreProblem
 
 WAIT = 10.0
 """Seconds that the server may keep a question."""
@@ -38,4 +40,9 @@ class RemoteFlights(Flights):
 
     def land(self, key: str, kept: bool) -> None:
         """See `Flights`."""
-        self._ask("land", {"key": key, "kept": kept})
+        asyncio.get_running_loop().run_in_executor(None, self._land, key, kept)
+
+    def _land(self, key: str, kept: bool) -> None:
+        # If the server cannot be told, the end of this set tells it.
+        with contextlib.suppress(StoreProblem):
+            self._ask("land", {"key": key, "kept": kept})

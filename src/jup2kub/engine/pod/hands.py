@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from jup2kub.agent.aside import in_thread
 from jup2kub.agent.away import Spreads
 from jup2kub.agent.files import put_back
 from jup2kub.agent.hands import Line
@@ -63,6 +64,7 @@ class RemoteHands:
         """As the job has it, and with it every step."""
         self.out: dict[str, Out] = {}
         self._waiting = False
+        self._settling: set[asyncio.Task[None]] = set()
 
     def may_send(self, cell: CellPlan) -> bool:
         """See `Hands`."""
@@ -101,21 +103,22 @@ class RemoteHands:
             return None
         looked = session.looked.get(index)
         # A record that has come since is of the same sending: the server finds it in its place.
-        generation = (
-            session.store.next_generation(session.slot(index)).generation if looked is None else looked + 1
-        )
-        turn = self._turns()
+        if looked is None:
+            following = await session.aside(session.store.next_generation, session.slot(index))
+            looked = following.generation - 1
+        generation, turn = looked + 1, self._turns()
+        more = await session.aside(self._letter, line, cell, ops)
         letter = {
             "task": f"cell-{index}",
             "turn": turn,
             "generation": generation,
             "early": bool(line.out),
             "cpu": cell.cpu or 1.0,
-            **self._letter(line, cell, ops),
+            **more,
         }
         done: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self.out[f"cell-{index}"] = Out(cell, generation, turn, letter, done)
-        self.desk.ask("send", letter)
+        await session.aside(self.desk.ask, "send", letter)
         return done
 
     def _letter(self, line: Line, cell: CellPlan, ops: tuple[Op, ...]) -> dict[str, Any]:
@@ -147,8 +150,8 @@ class RemoteHands:
         }
 
     def send_again(self) -> None:
-        """The server may have forgotten what is out: say it again."""
-        for out in self.out.values():
+        """The server may have forgotten what is out: say it again. It may wait, so it is called in a thread."""
+        for out in list(self.out.values()):
             if not out.done.done():
                 self.desk.ask("send", out.letter)
         self.waits(self._waiting)
@@ -157,10 +160,17 @@ class RemoteHands:
         """A task has reached its last state."""
         out = self.out.get(letter["task"])
         if out is not None and out.turn == letter["turn"] and not out.done.done():
-            try:
-                out.done.set_result(self._outcome(out, letter))
-            except Exception as problem:
+            self._settling.add(asyncio.ensure_future(self._settle(out, letter)))
+
+    async def _settle(self, out: Out, letter: Mapping[str, Any]) -> None:
+        try:
+            outcome = await self.session.aside(self._outcome, out, letter)
+        except Exception as problem:
+            if not out.done.done():
                 out.done.set_exception(problem)
+            return
+        if not out.done.done():
+            out.done.set_result(outcome)
 
     def _outcome(self, out: Out, letter: Mapping[str, Any]) -> Outcome:
         told, index = letter["outcome"], out.cell.index
@@ -198,8 +208,11 @@ class RemoteHands:
         """See `Hired`. What runs beside the main line, in the same folder, has ended on return."""
         tasks = [name for name, out in self.out.items() if not out.done.done()]
         if tasks and not handed_on:
-            self.desk.ask("withdraw", {"tasks": tasks, "turn": self._turns()})
+            await in_thread(self.desk.ask, "withdraw", {"tasks": tasks, "turn": self._turns()})
             await self.desk.end(tasks)
+        for settling in self._settling:
+            settling.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
         for name in tasks:
             self.out[name].done.cancel()
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from jup2kub.agent.apart import define
+from jup2kub.agent.aside import in_thread
 from jup2kub.agent.files import post_images
 from jup2kub.agent.kernel import Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.session import Session
@@ -153,13 +154,13 @@ class Hosts:
         bench, blob = self.bench, letter["letter"]
         text = await asyncio.to_thread(bench.store.read_blob, blob["sha256"], blob["bytes"])
         whole = json.loads(text)
-        told = bench.told(whole, f"{letter['loop']}-{letter['chunk']}", lambda told: None)
+        told = await in_thread(bench.told, whole, f"{letter['loop']}-{letter['chunk']}", lambda told: None)
         if isinstance(told, int):
             raise Unfit(f"cell {told}, which it reads, was not made")
         session, files, folders = told
         cell = session.cells[int(letter["cell"])]
         if letter["at"] != self._worker:  # there the project is as the loop has it
-            bench.workspace.bring(files, folders, None if self._alone() else touches(bench.job.plan, cell))
+            await bench.fill(files, folders, self._alone, touches(bench.job.plan, cell))
         kernel, _ = await bench.kernels.ready(session, cell)
         session.undo.forget()
         host = Host(kernel)

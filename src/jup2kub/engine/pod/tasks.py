@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from jup2kub.agent.aside import in_thread
 from jup2kub.agent.kernel import Kernel, KernelDied
 from jup2kub.agent.launch import Launch
 from jup2kub.agent.seen import with_seen
@@ -35,18 +36,25 @@ TURNS = 1 << 20
 
 
 async def step(
-    bench: Bench, letter: Mapping[str, Any], tell: Callable[[Told], None], over: Callable[[], None]
+    bench: Bench,
+    letter: Mapping[str, Any],
+    tell: Callable[[Told], None],
+    over: Callable[[], None],
+    alone: Callable[[], bool],
 ) -> dict[str, Any]:
-    """Run one attempt of an off-loaded cell; return its outcome as it is reported. `over` is called when it is committed."""
+    """Run one attempt of an off-loaded cell; return its outcome as it is reported.
+
+    `over` is called when it is about to commit: from then on it is not told to stop, for nothing may be taken back.
+    `alone`: whether no other task is at work here.
+    """
     index, number = int(letter["cell"]), int(letter["attempt"])
-    told = bench.told(letter, f"{letter['task']}-{number}", tell)
+    told = await in_thread(bench.told, letter, f"{letter['task']}-{number}", tell)
     if isinstance(told, int):
         return ended(Lost(f"cell {told}, which it reads, was not made", "unmade"), index, True, 0)
     session, files, folders = told
     session.generations[index] = int(letter["generation"])
     cell = session.cells[index]
-    bench.workspace.bring(files, folders, touches(bench.job.plan, cell) if letter.get("beside") else None)
-    before = bench.workspace.marks()
+    before = await bench.fill(files, folders, alone, touches(bench.job.plan, cell))
 
     origin = Origin()
 
@@ -58,10 +66,8 @@ async def step(
     kept: list[Kernel] = []
 
     def keep(kernel: Kernel, outcome: Outcome) -> bool:
-        # Called as soon as it is committed: from here on nothing may be taken back.
         if not isinstance(outcome, Done):
             return False
-        over()
         if not cell.barrier and not session.facts[cell.index].sticky:
             kept.append(kernel)
         return bool(kept)
@@ -74,6 +80,7 @@ async def step(
         owner, turn = (str(letter["task"]), number), int(letter["turn"])
         away = Sender(session, bench.desk, index, owner, lambda: _telling(letter), lambda: turn)
     attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores, away)
+    attempt.committing = over
     outcome = await attempt.run()
     for kernel in kept:
         made = {n for n in session.facts[cell.index].bound if not n.startswith("@")}
@@ -109,8 +116,8 @@ class Main:
     async def run(self) -> dict[str, Any]:
         """Run the notebook to its end and commit what came of it; return the outcome as it is reported."""
         bench, store = self.bench, self.bench.store
-        self._claim()
-        bench.workspace.bring({})
+        await in_thread(self._claim)
+        await bench.fill({}, (), lambda: True, None)
         kernel = await bench.kernels.fresh()
         about = {"world": world(kernel, bench.launch, bench.job.modules)}
         session = bench.session(f"main-{self._epoch}", about["world"], self._tell)
@@ -130,6 +137,7 @@ class Main:
         around = lives.Surroundings(hire, lambda launch, first: bench.kernels.fresh(), self._heed, deaths)
         try:
             stopped = await lives.run(session, bench.launch, kernel, lambda: None, around)
+            return await in_thread(self._commit, session, stopped, None)
         except KernelDied as death:
             if not death.death.memory:
                 raise
@@ -137,10 +145,9 @@ class Main:
         except Jup2KubError as problem:
             if problem.code == "J2K603":
                 return ended(Lost(problem.message, "died"), 0, False, 0)
-            return self._commit(session, None, problem)
+            return await in_thread(self._commit, session, None, problem)
         finally:
             store.main_epoch_held = 0
-        return self._commit(session, stopped, None)
 
     def _claim(self) -> None:
         """Become the run's one main line; an earlier one stops before its next cell."""

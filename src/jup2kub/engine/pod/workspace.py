@@ -83,7 +83,7 @@ class Workspace:
     def changed(self, before: Mapping[str, Mark]) -> set[str]:
         """Return the files that are not as they were at these marks, and were not brought since."""
         after = self.marks()
-        brought = {name for name, (mark, _) in self._placed.items() if after.get(name) == mark}
+        brought = {name for name, (mark, _) in list(self._placed.items()) if after.get(name) == mark}
         return {n for n in {*before, *after} if before.get(n) != after.get(n)} - brought
 
     def know(self, names: Iterable[str], images: Mapping[str, FileImage]) -> None:
