@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from jup2kub.kernel import ambient, prints, rewrite
+from jup2kub.kernel import ambient, hashing, prints, rewrite
 
 
 def difference(value, action):
@@ -117,6 +117,25 @@ def test_no_code_of_the_notebook_is_called():
     prints.digest(space["a"])
     assert taken.digests["a"] is not None
     assert space["calls"] == []
+
+
+def test_what_cannot_be_finished_in_time_leaves_the_time_to_the_others(monkeypatch):
+    """A value that is too large for the budget is not begun, whatever the machine's speed."""
+    monkeypatch.setattr(hashing.Clock, "pace", 1.0)  # seconds for a byte
+    seen = prints.take({"big": np.zeros(1 << 20), "small": np.zeros(3)}, budget_seconds=3600)
+    assert seen.digests["big"] is None
+    assert seen.digests["small"] is not None
+
+
+def test_a_digest_does_not_depend_on_what_is_known_of_the_pace(monkeypatch):
+    data = np.arange(3_000_001)
+    digests = set()
+    for pace in (0.0, 1e-12):
+        monkeypatch.setattr(hashing.Clock, "pace", pace)
+        digests.add(prints.fingerprint(data))
+        assert 0 < hashing.Clock.pace < 1e-6
+    assert len(digests) == 1
+    assert None not in digests
 
 
 def test_over_budget_is_unknown():
