@@ -80,7 +80,9 @@ class Sender:
         self._work: set[asyncio.Task[None]] = set()
         self.loop: Loop | None = None
         """The one that is away now."""
-        self._key = str(session.map_settings(session.cells[cell]).get("chunk_key", ""))
+        kept = "chunk_key" in session.map_settings(session.cells[cell])
+        # Other pods have other names, which their environments tell: within a run no other difference is meant.
+        self._key = session.keys.of(cell) if kept else ""
         desk.senders.append(self)
 
     @property
