@@ -20,6 +20,7 @@ from jup2kub.agent.intents import announce
 from jup2kub.agent.judge import Mispredicted, listed, plain, unread
 from jup2kub.agent.keeping import Keep, Keeper
 from jup2kub.agent.kernel import Kernel, RequestFailed
+from jup2kub.agent.saving import with_digests
 from jup2kub.agent.session import UNREPEATABLE, Record, Session, Told
 from jup2kub.agent.steps import (
     Done,
@@ -93,7 +94,6 @@ class MainLine:
                 continue
             await self._turn(cell)
         await self._look(wait=tuple(self.out))
-        await self.keeper.finish()
         if self.session.terms.digests:
             await self.fetch(n for n, p in self.pending.items() if not self.hands.at_home(p, n))
         if self.session.terms.collect:
@@ -350,9 +350,7 @@ class MainLine:
         """Commit what is worth keeping: heavy cells, and whatever would not repeat; no output that shows a `secret`."""
         session, index = self.session, cell.index
         token = secrets.token_hex(8)
-        if session.terms.digests:
-            digests = await self.kernel.digest(plain(to_save(cell, facts)))
-            outcome = replace(outcome, digests=digests, files=session.digests_of_files(facts))
+        outcome = await with_digests(session, self.kernel, to_save(cell, facts), facts, outcome)
         session.outcomes[index] = outcome
         observed = session.observe(facts)
         session.executed(cell, facts, token, observed)

@@ -7,13 +7,17 @@ import functools
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from jup2kub.agent.judge import plain
 from jup2kub.agent.kernel import Kernel
 from jup2kub.agent.room import NOT_KEPT
 from jup2kub.agent.session import Session
 from jup2kub.kit.graph import Groups
+from jup2kub.model.facts import Facts
+from jup2kub.model.run import CellOutcome
 
 LONG = 1 << 22
 """Bytes that a disk may take noticeable time for."""
@@ -90,3 +94,14 @@ async def _write(
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     return [], {n: NOT_KEPT for group in groups for n in group}
+
+
+async def with_digests(
+    session: Session, kernel: Kernel, names: Iterable[str], facts: Facts, outcome: CellOutcome
+) -> CellOutcome:
+    """Return the outcome with digests of `names`, made by the cell, and of its files, where a proof wants them."""
+    if not session.terms.digests:
+        return outcome
+    gone = dict.fromkeys(plain(facts.deleted), "absent")
+    digests = {**gone, **await kernel.digest(plain(names))}
+    return replace(outcome, digests=digests, files=session.digests_of_files(facts))

@@ -225,9 +225,10 @@ class Session:
         self.untrusted.add(cell)
 
     def hold(self, cell: int, saved: list[Mapping[str, Any]]) -> None:
-        """Note values that the main kernel made and that were saved only for a step to load."""
-        before = self.records.get(cell) or {"values": [], "deleted": [], "held": True}
-        self.records[cell] = {**before, "values": [*before["values"], *saved]}
+        """Note values of an uncommitted cell that were saved only for others to load; twice is as good as once."""
+        old = self.records.get(cell) or {"values": [], "deleted": [], "held": True}
+        new = [value for value in saved if value not in old["values"]]
+        self.records[cell] = {**old, "values": [*old["values"], *new]}
 
     def forget(self, wrong: Mispredicted, start: int | None) -> None:
         """Keep what was found of a cell for ever, and trust nothing that this run made from cell `start` on."""

@@ -14,12 +14,12 @@ from typing import Any, Union
 from jup2kub.agent.apart import as_whole, define
 from jup2kub.agent.away import Spreads
 from jup2kub.agent.discretion import SHOWN, shows_secret
-from jup2kub.agent.judge import Mispredicted, beyond, judge, plain
+from jup2kub.agent.judge import Mispredicted, beyond, judge, plain, resident
 from jup2kub.agent.kernel import CellResult, Kernel, KernelDied, RequestFailed, RunCell
 from jup2kub.agent.loops import loops_of, shortfall
 from jup2kub.agent.recipe import Op, shippable
 from jup2kub.agent.room import NOT_KEPT
-from jup2kub.agent.saving import lasting, save
+from jup2kub.agent.saving import lasting, save, with_digests
 from jup2kub.agent.session import Record, Session, Told
 from jup2kub.agent.undo import restore
 from jup2kub.agent.within import within
@@ -356,12 +356,8 @@ class Attempt:
             sizes={n: v["bytes"] for v in saved for n in v["names"]},
             unshippable=lasting(stuck),
         )
-        if session.terms.digests:
-            outcome = replace(
-                outcome,
-                digests=await kernel.digest(plain(to_save(cell, facts))),
-                files=session.digests_of_files(facts),
-            )
+        outcome = await with_digests(session, kernel, to_save(cell, facts), facts, outcome)
+        stuck = {**resident(cell, facts), **stuck}
         if shown or set(stuck) & (session.read_later[cell.index] | extra):
             return Unshippable(outcome, stuck, saved, facts, extra)
         with session.room.used():
