@@ -330,7 +330,7 @@ class Child:
             if reason:
                 return {"refused": reason}
             self.flush()
-            drawn = random.getstate()
+            drawn, mix = random.getstate(), forks.mix()  # after the fork each look at a page would copy it
             try:
                 pid = forks.fork()
             except OSError as error:
@@ -339,7 +339,7 @@ class Child:
                 random.setstate(drawn)  # Python itself seeds it anew in every fork
                 self._become(request, fds)
                 raise Copied
-            return {"pid": pid, "mix": forks.mix()}
+            return {"pid": pid, "mix": mix}
         finally:
             for fd in fds:
                 with contextlib.suppress(OSError):
