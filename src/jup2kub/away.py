@@ -10,6 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,8 @@ ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 MOST = 1 << 30
 """Bytes of one file, and of all files, that travel without being asked for."""
 WAIT = 20.0
+AT_ONCE = 8
+"""Questions put to a server at the same time."""
 SERVER_AWAY = "J2K520"
 """Code of the error that the server is away: it says nothing of the run."""
 
@@ -236,6 +239,18 @@ def outcomes_of(away: Away, compiled: Compiled, run: str, began: float) -> Execu
         values=whole["collected"],
         validation_seconds=whole["validation_seconds"],
     )
+
+
+def learn(away: Away, keys: Iterable[str], store: Store) -> None:
+    """Take over what a run has learned of the cells with these profile keys: the next plan made here knows it.
+
+    What cannot be had is learned again: it is no reason to fail a run that is done.
+    """
+    there, wanted = away.store.profile(), sorted(set(keys))
+    with contextlib.suppress(Jup2KubError), ThreadPoolExecutor(AT_ONCE) as pool:
+        for key, facts in zip(wanted, pool.map(there.get, wanted), strict=True):
+            if facts is not None:
+                store.learn(key, facts)
 
 
 @dataclass(frozen=True)

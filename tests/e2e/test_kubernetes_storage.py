@@ -114,7 +114,7 @@ def test_a_claim_and_a_class_that_are_named_hold_the_store(lab: Lab, where: str)
     chosen = "shared" if "shared" in classes else sorted(classes)[0]
     if where.startswith("claim:"):
         lab.kubectl("create", "-f", "-", given=claim("mine", chosen))
-    with lab.start(HEAD, "a = work(2)\na", more=("--storage", where.format(chosen))) as run:
+    with lab.start(HEAD, "a = work(2)\na", more=("--keep", "--storage", where.format(chosen))) as run:
         lab.name(run)
         server = lab.cluster.list("Pod", "app.kubernetes.io/component=server").items[0]
         run.end()

@@ -41,6 +41,7 @@ def wishes(options: argparse.Namespace) -> Wishes:
         pull_secrets=tuple(options.pull_secret),
         cpu=options.cpu or 0.5,
         memory=size(options.memory) if options.memory else 2 << 30,
+        max_memory=size(options.max_memory) if options.max_memory else 0,
         python=options.python or "python3",
         keep=options.keep,
         queue=options.queue,

@@ -16,6 +16,7 @@ ONLY_THERE = [
     "pull_secret",
     "cpu",
     "memory",
+    "max_memory",
     "python",
     "keep",
     "queue",
@@ -78,6 +79,12 @@ def wish_options(parser: argparse.ArgumentParser) -> None:
         "--cpu", type=float, default=0.0, metavar="CORES", help="cores that a pod asks for (default: 0.5)"
     )
     parser.add_argument("--memory", default="", metavar="SIZE", help="memory of a pod (default: 2Gi)")
+    parser.add_argument(
+        "--max-memory",
+        default="",
+        metavar="SIZE",
+        help="most that a pod is given, also after a cell ran out of memory (default: what the cluster allows)",
+    )
     parser.add_argument(
         "--python", default="", metavar="NAME", help="the image's interpreter (default: python3)"
     )

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 
 from jup2kub.manifests.spec import quantity
+from jup2kub.model.notebook import Notebook
+from jup2kub.model.plan import Plan
 from jup2kub.model.run import CellOutcome
 
 STEP = 128 << 20
@@ -16,6 +19,21 @@ OWN = 128 << 20
 """Bytes that an agent itself takes beside its kernels."""
 WORTH = 0.5
 """A smaller size is worth proposing below this share of what was asked for."""
+
+
+def with_margin(plan: Plan, notebook: Notebook) -> Plan:
+    """Return the plan with a margin on the memory that cells were seen to take: pods are asked for that much.
+
+    What the user has said of a cell (`#| resources: memory=8Gi`) stays as it is.
+    """
+    said = {cell.index for cell in notebook.code if cell.options.memory}
+    cells = [
+        replace(cell, memory=math.ceil(cell.memory * SURPLUS))
+        if cell.memory and cell.index not in said
+        else cell
+        for cell in plan.cells
+    ]
+    return replace(plan, cells=tuple(cells))
 
 
 def right_size(outcomes: Iterable[CellOutcome], asked: int) -> str:

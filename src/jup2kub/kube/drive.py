@@ -23,6 +23,7 @@ from jup2kub.compose import Compiled, Execution, Proof, Settings, compile_notebo
 from jup2kub.engine.server.steward import Steward
 from jup2kub.errors import Jup2KubError, UsageError
 from jup2kub.kube import preflight, runs
+from jup2kub.kube.advice import with_margin
 from jup2kub.kube.line import line
 from jup2kub.kube.runs import Remembered
 from jup2kub.kube.sending import send_files
@@ -204,6 +205,7 @@ def execute(
     notebook = read_notebook(settings)
     know(notebook)
     compiled = compile_notebook(notebook, settings, store)
+    compiled = replace(compiled, plan=with_margin(compiled.plan, notebook))
     with tempfile.TemporaryDirectory(prefix="jup2kub-line-") as folder:
         spec = prepare(wishes, settings, compiled, cluster, tell)
         with deployed(spec, cluster, modules_of(compiled), tell, Path(folder)) as running:
@@ -219,6 +221,7 @@ def execute(
             else settings
         )
         done = away.gather(running.away, into, compiled, run, began, undo_folder(store, spec.run))
+        away.learn(running.away, compiled.keys.values(), store)
         images = running.away.result()["files"]
         left = {name: image["sha256"] if image else None for name, image in images.items()}
     if not wishes.keep:
@@ -263,6 +266,7 @@ def sweep(
         started(spec)
         with hired(running):
             away.sweep(sent, running.away, tell, finished, undo_folder(store, spec.run))
+        away.learn(running.away, (key for one in sent for key in one.compiled.keys.values()), store)
     if not wishes.keep:
         tidy(cluster, spec.run, note(said))
 
@@ -290,6 +294,7 @@ def resume_sweep(
             sent.append(away.Sent(number, mine, compiled, run))
         with hired(running):
             away.sweep(sent, running.away, tell, finished, undo_folder(store, known.run))
+        away.learn(running.away, (key for one in sent for key in one.compiled.keys.values()), store)
 
 
 def settings_of(known: Remembered) -> Settings:
@@ -317,7 +322,9 @@ def resume(known: Remembered, cluster: Cluster, store: Store, tell: Tell) -> Exe
         run = str(running.away.link.ask("/v1/status", {})["run"])
         with hired(running):
             running.away.follow(tell)
-        return away.gather(running.away, settings, compiled, run, began, undo_folder(store, known.run))
+        done = away.gather(running.away, settings, compiled, run, began, undo_folder(store, known.run))
+        away.learn(running.away, compiled.keys.values(), store)
+        return done
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from jup2kub.errors import UsageError
 from jup2kub.images import reference
 from jup2kub.kit.canon import digest
 from jup2kub.manifests import storage
-from jup2kub.manifests.spec import PodClass, RunSpec, Volume, parse_quantity
+from jup2kub.manifests.spec import PodClass, RunSpec, Volume, parse_quantity, quantity
 from jup2kub.model.notebook import Notebook
 
 LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"
@@ -35,6 +35,8 @@ class Wishes:
     """Cores that an agent asks for."""
     memory: int = 2 << 30
     """Bytes of one agent."""
+    max_memory: int = 0
+    """Most bytes of an agent, also after a cell ran out of memory; 0 = no limit but the cluster's."""
     user: int = 1000
     python: str = "python3"
     keep: bool = False
@@ -64,6 +66,12 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
     if wishes.parallelism < 1:
         raise UsageError("J2K719", "--parallelism is at least 1", "leave it out for 4")
     reference.parse(wishes.image)
+    if wishes.max_memory and wishes.max_memory < wishes.memory:
+        raise UsageError(
+            "J2K719",
+            f"--max-memory {quantity(wishes.max_memory)} is less than --memory {quantity(wishes.memory)}",
+            "pods begin with --memory and grow up to --max-memory",
+        )
     path = located(notebook)
     spec = RunSpec(
         run=run,
@@ -80,6 +88,7 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         notebook=digest(str(path))[:8],
         base=PodClass(wishes.image, cpu=wishes.cpu, memory=wishes.memory),
         queue=wishes.queue,
+        max_memory=wishes.max_memory,
     )
     return storage.with_storage(spec, storage.parse(wishes.storage))
 

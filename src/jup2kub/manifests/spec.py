@@ -140,6 +140,8 @@ class RunSpec:
     """Networks that steps may speak to (CIDR), besides DNS and the run server."""
     queue: str = ""
     """Name of a Kueue LocalQueue; empty = none."""
+    max_memory: int = 0
+    """Most bytes of an agent, also after a cell ran out of memory; 0 = no limit but the cluster's."""
 
     def __post_init__(self) -> None:
         """Refuse what no object can hold. Raises UsageError."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.contract.apiserver import echo
 
-from jup2kub import ipynb
+from jup2kub import away, ipynb
 from jup2kub.cluster import Missing
 from jup2kub.cluster.memory import MemoryCluster
 from jup2kub.cluster.rest import Request, problem
@@ -18,7 +20,7 @@ from jup2kub.engine.server.hall import Hall
 from jup2kub.engine.server.web import Server
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
-from jup2kub.kube.advice import right_size
+from jup2kub.kube.advice import right_size, with_margin
 from jup2kub.kube.drive import clear, has_claim
 from jup2kub.kube.image import renamed
 from jup2kub.kube.line import Line, ProxyTransport
@@ -29,6 +31,8 @@ from jup2kub.kube.wishes import Wishes, run_name, size, spec_of, with_data
 from jup2kub.manifests import render
 from jup2kub.manifests.objects import labels
 from jup2kub.manifests.spec import PORT, PROBE, SERVER, RunSpec
+from jup2kub.model.facts import Facts
+from jup2kub.model.plan import PLAN_VERSION, CellPlan, Plan
 from jup2kub.model.run import CellOutcome
 from jup2kub.store.memory import MemoryStore
 
@@ -452,3 +456,40 @@ def test_a_claim_is_known_to_be_there(cluster: MemoryCluster) -> None:
     assert len(claims) == 1
     cluster.create(claims[0])
     assert has_claim(cluster, spec(run="other"))
+
+
+def test_pods_are_asked_for_what_cells_were_seen_to_take_and_a_margin() -> None:
+    cells = [
+        {
+            "cell_type": "code",
+            "id": f"c{n}",
+            "source": source,
+            "metadata": {},
+            "outputs": [],
+            "execution_count": None,
+        }
+        for n, source in enumerate(["x = 1", "#| resources: memory=8Gi\ny = 2", "z = 3"])
+    ]
+    document = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
+    notebook = ipynb.read(json.dumps(document).encode(), "nb.ipynb")
+    plans = [CellPlan(0, memory=1000), CellPlan(1, memory=8 << 30), CellPlan(2)]
+    plan = Plan(PLAN_VERSION, "hybrid", 2, "source", tuple(plans), (), (), (), (), ())
+    assert [c.memory for c in with_margin(plan, notebook).cells] == [1200, 8 << 30, None]
+
+
+def test_pods_begin_within_what_they_may_grow_to(tmp_path: Path) -> None:
+    asked = replace(WISHES, memory=4 << 30, max_memory=2 << 30)
+    with pytest.raises(UsageError, match="--max-memory 2Gi is less than --memory 4Gi"):
+        spec_of(asked, "01abc", tmp_path / "nb.ipynb", "lab", b"")
+    assert (
+        spec_of(replace(asked, memory=1 << 30), "01abc", tmp_path / "nb.ipynb", "lab", b"").max_memory
+        == 2 << 30
+    )
+
+
+def test_what_a_run_has_learned_is_known_here_afterwards() -> None:
+    there, here = MemoryStore(), MemoryStore()
+    there.learn("key-one-0123", Facts(peak_bytes=5))
+    link = SimpleNamespace(store=there)
+    away.learn(link, ["key-one-0123", "key-two-0123", "key-one-0123"], here)  # type: ignore[arg-type]
+    assert dict(here.profile()) == {"key-one-0123": Facts(peak_bytes=5)}

@@ -10,6 +10,7 @@ import signal
 import sys
 import threading
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Union
 
@@ -69,6 +70,14 @@ def steward(hall: Hall, spec: RunSpec, stop: threading.Event) -> None:
     hall.watchers.append(begin)
 
 
+def config_of(spec: Union[RunSpec, None], silence: float) -> Config:
+    """Return how tasks are tried again. `silence`: seconds without a heartbeat."""
+    if spec is None:
+        return Config(silence_seconds=silence)
+    most = replace(spec.base, memory=spec.max_memory).usable_memory
+    return Config(strict=True, silence_seconds=silence, max_memory=most)
+
+
 def main(arguments: list[str]) -> int:
     """Serve one run until told to end; 1 when the store cannot be used."""
     wanted = options(arguments, os.environ)
@@ -82,7 +91,7 @@ def main(arguments: list[str]) -> int:
                 store,
                 token(os.environ),
                 wanted.run,
-                Config(strict=spec is not None, silence_seconds=wanted.silence),
+                config_of(spec, wanted.silence),
             )
             if spec is not None and spec.jobs_by == "server":
                 steward(hall, spec, stop)

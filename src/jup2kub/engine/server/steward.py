@@ -106,9 +106,12 @@ class Steward:
     def pod_class(self, wish: Wish) -> PodClass:
         """Return the class of pods that does for a wish."""
         base = self._spec.pod_class()
+        most = self._spec.max_memory or math.inf
         return self._spec.pod_class(
             cpu=max(base.cpu, wish.cpu),
-            memory=base.memory if wish.memory <= base.usable_memory else whole_memory(wish.memory),
+            memory=base.memory
+            if wish.memory <= base.usable_memory
+            else int(min(most, whole_memory(wish.memory))),
             gpu=max(base.gpu, wish.gpu),
             storage=base.storage * wish.storage,
         )
