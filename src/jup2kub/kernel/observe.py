@@ -111,7 +111,7 @@ class Observer:
 
     def begin(self, namespace: dict[str, Any], request: dict[str, Any]) -> None:
         """Take down the state before a cell; `request` as in the protocol."""
-        entered = time.perf_counter()
+        entered = time.thread_time()
         self.tap.stores.clear()
         self._names = {n: Identity(namespace[n]) for n in own_names(namespace)}
         self._silent = bool(request.get("silent"))
@@ -134,12 +134,12 @@ class Observer:
         self.files.begin(request.get("project") or os.getcwd(), request.get("undo"))
         READS.begin()
         self._cpu, self._start = _cpu(), time.perf_counter()
-        self._looking = self._start - entered
+        self._looking = time.thread_time() - entered
 
     def end(self, namespace: dict[str, Any], raised: bool, pending: bool) -> dict[str, Any]:
         """Return the facts as fields of `model.facts.Facts`; of a silent run only `bound`, `deleted` and costs."""
-        ended = time.perf_counter()
-        seconds, cpu = ended - self._start, _cpu() - self._cpu
+        seconds, cpu = time.perf_counter() - self._start, _cpu() - self._cpu
+        ended = time.thread_time()
         self.files.end()
         env_read = READS.end()
         bound = self._bound(namespace)
@@ -171,7 +171,7 @@ class Observer:
             effects.add("unseeded")
         facts["effects"] = sorted(effects)
         facts["sticky"] = self._left(pending)
-        facts["validation_seconds"] = self._looking + time.perf_counter() - ended
+        facts["validation_seconds"] = self._looking + time.thread_time() - ended
         self._spent += facts["validation_seconds"]
         return facts
 

@@ -73,6 +73,7 @@ class Printer(pickle.Pickler):
 
     def print(self, value: Any) -> str:
         """Return the fingerprint. Raises Opaque, OverBudget."""
+        self._clock.check()  # what would be over budget in the end is not begun
         try:
             self.dump(value)
         except (Opaque, hashing.OverBudget):
@@ -87,6 +88,7 @@ class Printer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
         if obj is token:
             return NotImplemented
+        self._clock.check()
         cls = type(obj)
         rule = _RULES.get(cls)
         if rule is not None:

@@ -32,7 +32,7 @@ class Facts:
     seconds: float = 0.0
     cpu_seconds: float = 0.0
     validation_seconds: float = 0.0
-    """Spent before and after the cell on taking down what it changes; no part of `seconds`."""
+    """Of the processor, spent before and after the cell on taking down what it changes; no part of `seconds`."""
     peak_bytes: int = 0
     grown_bytes: Optional[int] = None
     """By how much the memory of its kernel grew at most while it ran: what a copy of a kernel, which shares the rest

@@ -5,13 +5,14 @@ import functools
 import gc
 import random
 import threading
+import types
 import weakref
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from jup2kub.kernel import ambient, hashing, prints, rewrite
+from jup2kub.kernel import ambient, hashing, printer, prints, rewrite
 
 
 def difference(value, action):
@@ -136,6 +137,15 @@ def test_a_digest_does_not_depend_on_what_is_known_of_the_pace(monkeypatch):
         assert 0 < hashing.Clock.pace < 1e-6
     assert len(digests) == 1
     assert None not in digests
+
+
+def test_what_is_over_budget_is_not_gone_through(monkeypatch):
+    """Many small values that nobody has time for cost nothing."""
+    met = []
+    monkeypatch.setattr(printer.Printer, "_instance", lambda self, obj, cls: met.append(obj))
+    seen = prints.take({str(n): [types.SimpleNamespace(n=n)] for n in range(50)}, budget_seconds=0.0)
+    assert set(seen.digests.values()) == {None}
+    assert not met
 
 
 def test_over_budget_is_unknown():
