@@ -361,16 +361,24 @@ def clear(cluster: Cluster, run: str, claims: bool = False) -> tuple[str, ...]:
     }
     removed = list(deployer.prune(run, claims=claims))
     for notebook in sorted(filter(None, notebooks)) if claims else ():
-        if runs.of_notebook(cluster, notebook):
-            continue
-        found = cluster.list(
-            "PersistentVolumeClaim", f"app.kubernetes.io/managed-by=jup2kub,{NOTEBOOK}={notebook}"
-        )
-        gone = []
-        for claim in found.items:
-            meta = claim["metadata"]
-            cluster.delete("PersistentVolumeClaim", meta["name"], uid=meta["uid"])
-            gone.append(("PersistentVolumeClaim", meta["name"], meta["uid"]))
-            removed.append(f"persistentvolumeclaim/{meta['name']}")
-        deployer.gone(gone, seconds=60)
+        if not runs.of_notebook(cluster, notebook):
+            removed += clear_results(cluster, notebook)
     return tuple(removed)
+
+
+def clear_results(cluster: Cluster, notebook: str) -> tuple[str, ...]:
+    """Remove the claim in which a notebook's runs have kept their results. Raises UsageError (J2K720) while one is there."""
+    for run in runs.of_notebook(cluster, notebook):
+        raise UsageError(
+            "J2K720",
+            f"run {run} of this notebook is in the cluster and keeps its results there",
+            f"`jup2kub delete {run}` removes it with them",
+        )
+    chosen = f"app.kubernetes.io/managed-by=jup2kub,{NOTEBOOK}={notebook}"
+    gone = []
+    for claim in cluster.list("PersistentVolumeClaim", chosen).items:
+        meta = claim["metadata"]
+        cluster.delete("PersistentVolumeClaim", meta["name"], uid=meta["uid"])
+        gone.append(("PersistentVolumeClaim", meta["name"], meta["uid"]))
+    DynamicPodDeployer(cluster).gone(gone, seconds=60)
+    return tuple(f"persistentvolumeclaim/{name}" for _, name, _ in gone)

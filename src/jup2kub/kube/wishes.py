@@ -54,6 +54,11 @@ def _letters(number: int, count: int) -> str:
     return "".join(LETTERS[(number >> (5 * place)) & 31] for place in reversed(range(count)))
 
 
+def notebook_mark(notebook: Path) -> str:
+    """Return the eight hexadecimal digits by which a notebook's runs, and what they keep, are found in a cluster."""
+    return digest(str(located(notebook)))[:8]
+
+
 def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: bytes) -> RunSpec:
     """Return the run's spec. Raises UsageError (J2K620, J2K714, J2K719) for what no cluster could do."""
     if not wishes.image:
@@ -85,7 +90,7 @@ def spec_of(wishes: Wishes, run: str, notebook: Path, namespace: str, bundle: by
         account=wishes.account,
         pull_secrets=wishes.pull_secrets,
         parallelism=wishes.parallelism,
-        notebook=digest(str(path))[:8],
+        notebook=notebook_mark(notebook),
         base=PodClass(wishes.image, cpu=wishes.cpu, memory=wishes.memory),
         queue=wishes.queue,
         max_memory=wishes.max_memory,

@@ -21,7 +21,7 @@ from jup2kub.engine.server.web import Server
 from jup2kub.errors import EnvironmentProblem, UsageError
 from jup2kub.kube import preflight, runs, state
 from jup2kub.kube.advice import right_size, with_margin
-from jup2kub.kube.drive import clear, has_claim
+from jup2kub.kube.drive import clear, clear_results, has_claim
 from jup2kub.kube.image import renamed
 from jup2kub.kube.line import Line, ProxyTransport
 from jup2kub.kube.preflight import NEEDED, TO_FORWARD, TO_GIVE, TO_SPEAK
@@ -301,6 +301,17 @@ def test_a_claim_that_another_run_uses_is_never_removed(cluster: MemoryCluster) 
 
 
 # -- the line ------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_notebook_has_kept_is_removed_when_no_run_of_it_is_left(cluster: MemoryCluster) -> None:
+    for obj in render.run_objects(spec(), "t"):
+        cluster.create(obj)
+    with pytest.raises(UsageError, match="run 01abc of this notebook"):
+        clear_results(cluster, "0123abcd")
+    clear(cluster, "01abc")
+    assert clear_results(cluster, "ffffffff") == ()
+    assert clear_results(cluster, "0123abcd") == ("persistentvolumeclaim/j2k-store-0123abcd",)
+    assert cluster.list("PersistentVolumeClaim").items == ()
 
 
 def test_the_line_carries_token_and_body(cluster: MemoryCluster) -> None:
