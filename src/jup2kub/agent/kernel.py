@@ -211,18 +211,6 @@ class Kernel:
         reply = await self._ask("digest", names=None if names is None else sorted(names))
         return dict(reply["digests"])
 
-    async def ambient_get(self, resources: Iterable[str]) -> dict[str, str]:
-        """Return the state of each resource (``@rng:numpy`` …) as text that `ambient_set` takes.
-
-        Resources that cannot be carried, or whose library is not loaded, are left out.
-        """
-        reply = await self._ask("ambient", get=sorted(resources))
-        return dict(reply["ambient"])
-
-    async def ambient_set(self, state: Mapping[str, str]) -> None:
-        """Put the resources in the given state."""
-        await self._ask("ambient", set=dict(state))
-
     async def fork(self, on_output: OnOutput | None = None) -> Kernel:
         """Return a copy of this kernel as it is now, with its own pipes. Raises ForkRefused."""
         adopt_orphans()

@@ -13,8 +13,6 @@ from jup2kub.analyse.world import Sharing, Space, World
 
 BUILTINS = frozenset(dir(builtins)) | {"__file__"}
 KERNEL = frozenset({"display", "get_ipython", "In", "Out", "_ih", "_oh", "_dh", "exit", "quit", "open"})
-ANY_LIBRARY = "@lib:builtins"
-"""Settings of the interpreter itself: every cell feels them."""
 
 
 class Walk:

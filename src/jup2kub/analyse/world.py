@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from jup2kub.analyse.annotations import Annotations
 from jup2kub.analyse.record import Record
-from jup2kub.analyse.values import Code, Names, Role, Value
+from jup2kub.analyse.values import Code, Role, Value
 
 Kinds = tuple[Value | None, ...]
 """What is known of the arguments of a call: that one is an array or a frame, or which function it is; None = any."""
@@ -107,8 +107,3 @@ class World:
     def fresh(self, record: Record) -> bool:
         """Whether the globals that a function's record relied on are still the same."""
         return all(self.spaces[s].env.get(n) is v for (s, n), v in record.deps.items())
-
-    def carriers(self, names: Names) -> Names:
-        """Return those of `names` that hold notebook code."""
-        env = self.spaces[""].env
-        return frozenset(n for n in names if n in env and env[n].code)

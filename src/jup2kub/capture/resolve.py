@@ -43,8 +43,6 @@ class Candidate:
     sha256: str
     """Empty = the index does not tell."""
     requires: tuple[str, ...] = ()
-    requested: bool = False
-    """Whether it was asked for by name."""
 
     @property
     def public_url(self) -> str:
@@ -113,7 +111,6 @@ def resolve(
             url=item["download_info"]["url"],
             sha256=(item["download_info"].get("archive_info") or {}).get("hashes", {}).get("sha256", ""),
             requires=tuple(item["metadata"].get("requires_dist") or ()),
-            requested=bool(item.get("requested")),
         )
         for item in told["install"]
     ]

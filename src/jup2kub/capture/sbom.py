@@ -59,26 +59,6 @@ class DebianPackage:
     source: str = ""
 
 
-def dpkg_status(text: str) -> tuple[DebianPackage, ...]:
-    """Return the installed packages of dpkg's status file (`/var/lib/dpkg/status`), by name."""
-    found = []
-    for paragraph in re.split(r"\n\s*\n", text):
-        fields = dict(re.findall(r"^([A-Za-z-]+): *(.*)$", paragraph, flags=re.M))
-        if "Package" in fields and "Version" in fields:
-            state = fields.get("Status", "install ok installed")
-            if state.endswith((" installed", " unpacked")):
-                found.append(
-                    DebianPackage(
-                        fields["Package"],
-                        fields["Version"],
-                        fields.get("Architecture", "all"),
-                        fields.get("SHA256", ""),
-                        fields.get("Source", "").partition(" ")[0],
-                    )
-                )
-    return tuple(sorted(found, key=lambda p: (p.name, p.architecture)))
-
-
 def sbom(lock: Lock, name: str, debian: Sequence[DebianPackage] = (), base: str = "") -> bytes:
     """Return the bill as JSON, the same bytes for the same lock.
 

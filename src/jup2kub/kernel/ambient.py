@@ -7,10 +7,8 @@ in context variables.
 from __future__ import annotations
 
 import array
-import base64
 import contextlib
 import os
-import pickle
 import sys
 import time
 import warnings
@@ -250,16 +248,6 @@ def put(name: str, state: State) -> None:
     if sys.modules.get(module) is None:
         __import__(module)
     setter(state)
-
-
-def pack(name: str) -> str:
-    """Return `get` as text."""
-    return base64.b64encode(pickle.dumps(get(name), protocol=4)).decode("ascii")
-
-
-def unpack(name: str, text: str) -> None:
-    """Do `put` with text that `pack` gave."""
-    put(name, pickle.loads(base64.b64decode(text)))
 
 
 class Seeds:

@@ -310,19 +310,6 @@ class Child:
         hidden = {name: "opaque:secret" for name in names if self.secrets.named(name)}
         return {"digests": {n: hidden.get(n) or prints.digest(namespace[n]) for n in names}}
 
-    def do_ambient(self, request: Request, fds: list[int]) -> Reply:
-        """Set resources, then reply the state of others; what cannot be had is named with the reason."""
-        for name, text in (request.get("set") or {}).items():
-            self.shell.call(functools.partial(ambient.unpack, name, text))
-        found, refused = {}, {}
-        for name in request.get("get") or ():
-            try:
-                found[name] = self.shell.call(functools.partial(ambient.pack, name))
-            except Exception as error:
-                refused[name] = str(error)
-        self.seeds.look()
-        return {"ambient": found, "refused": refused}
-
     def do_fork(self, request: Request, fds: list[int]) -> Reply:
         """Make a copy of this process that serves the descriptors `fds` (control, out, err)."""
         try:

@@ -33,7 +33,6 @@ PATIENCE = 60.0
 TIMEOUT = 30.0
 AGAIN = frozenset({409, 429, 500, 502, 503, 504})
 """409: S3 could not tell in time which of two conditional writes was first."""
-EMPTY = hashlib.sha256(b"").hexdigest()
 Body = Union[bytes, Path]
 
 

@@ -9,24 +9,10 @@ from capture_world import environment
 from jup2kub.capture import sbom
 from jup2kub.model.env import EDITABLE, LOCK_VERSION, VCS, Carried, CarriedFile, LocalModule, Lock, Wheel
 
-STATUS = """\
-Package: libc6
-Status: install ok installed
-Architecture: amd64
-Version: 2.36-9+deb12u4
-Source: glibc
-Description: the library
- more words
-
-Package: gone
-Status: deinstall ok config-files
-Version: 1
-Architecture: all
-
-Package: base-files
-Version: 12.4
-Architecture: amd64
-"""
+DEBIAN = (
+    sbom.DebianPackage("base-files", "12.4", "amd64"),
+    sbom.DebianPackage("libc6", "2.36-9+deb12u4", "amd64", source="glibc"),
+)
 
 
 def lock(tmp_path: Path) -> Lock:
@@ -62,8 +48,7 @@ def lock(tmp_path: Path) -> Lock:
 
 
 def test_every_component_has_hashes_and_every_dependency_exists(tmp_path: Path) -> None:
-    debian = sbom.dpkg_status(STATUS)
-    bill = sbom.sbom(lock(tmp_path), "study.ipynb", debian, "debian bookworm")
+    bill = sbom.sbom(lock(tmp_path), "study.ipynb", DEBIAN, "debian bookworm")
     document = json.loads(bill)
     assert (document["bomFormat"], document["specVersion"]) == ("CycloneDX", "1.6")
     parts = {c["bom-ref"]: c for c in document["components"]}
@@ -95,17 +80,3 @@ def test_the_same_lock_gives_the_same_bytes(tmp_path: Path) -> None:
 )
 def test_licences_are_identifiers_only_where_they_are(words: str, expected: list[object]) -> None:
     assert sbom._licences(words) == expected
-
-
-def test_dpkgs_status() -> None:
-    assert [(p.name, p.version, p.architecture, p.source) for p in sbom.dpkg_status(STATUS)] == [
-        ("base-files", "12.4", "amd64", ""),
-        ("libc6", "2.36-9+deb12u4", "amd64", "glibc"),
-    ]
-
-
-def test_labels_tell_origin_and_no_path(tmp_path: Path) -> None:
-    made = sbom.labels(lock(tmp_path), notebook="study.ipynb", source="s" * 64, bill=b"{}", step="fit")
-    assert made["dev.jup2kub.step"] == "fit"
-    assert len(made["dev.jup2kub.lock.sha256"]) == 64
-    assert not any("/home" in value for value in made.values())
