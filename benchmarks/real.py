@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -37,6 +38,8 @@ class Row:
     """Cells that left the main line in the `learned` run."""
     between: float
     """Share of the serial run's time that is spent between cells: validation, and all other bookkeeping."""
+    validation: float
+    """Share of the processor's time of the whole serial run that goes into validation: no noise of a busy machine."""
 
 
 def measure(folder: Path, names: Sequence[str] = ()) -> tuple[list[Row], list[str]]:
@@ -76,8 +79,10 @@ def one(path: Path, folder: Path) -> Row:
     reference = call([tool("jupyter-execute"), path.name, "--output=out"], place)
     cells = len(spans(place))
     place = fresh("serial")
-    call([*ours, "--plan", "serial"], place)
-    between = between_cells(place)
+    before = processor()
+    call([*ours, "--plan", "serial", "--json"], place)
+    used = processor() - before
+    between, validation = between_cells(place), told(place)["validation_seconds"] / used
     place = fresh("planned")
     first = call(ours, place)
     learned = call([*ours, "--fresh"], place)
@@ -96,6 +101,7 @@ def one(path: Path, folder: Path) -> Row:
         learned,
         steps,
         between,
+        validation,
     )
     for purpose in ("nbclient", "serial", "planned", "verify"):
         shutil.rmtree(folder / f"{path.stem}-{purpose}")
@@ -107,6 +113,19 @@ def between_cells(place: Path) -> float:
     cells = spans(place)
     whole = cells[-1][1] - cells[0][0]
     return 1 - sum(end - start for start, end in cells) / whole if whole > 0 else 0.0
+
+
+def processor() -> float:
+    """Return the seconds of the processor that the ended commands have used, kernels included."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def told(place: Path) -> dict[str, Any]:
+    """Return what `run --json` said last."""
+    lines = (place / "said.txt").read_text(encoding="utf-8").splitlines()
+    result: dict[str, Any] = json.loads(next(line for line in reversed(lines) if line.startswith("{")))
+    return result
 
 
 def verify(path: Path, place: Path) -> dict[str, Any]:

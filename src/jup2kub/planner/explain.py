@@ -12,14 +12,21 @@ from .law import resource
 
 WIDTH = 60
 """Characters of a cell's first line that are shown."""
+SETTING_UP = (
+    *("import ", "from ", "%%time", "%%capture", "%%prun"),
+    *("%matplotlib", "%config", "%load_ext", "%autoreload", "%pylab"),
+)
+"""What lines begin with that say little of what a cell is for."""
 
 
 def title(notebook: Notebook, index: int) -> str:
-    """Return the first line of a cell that says something: not empty, no option, no comment or import if there is more."""
+    """Return the first line of a cell that says something: not empty, no option; no comment, import, or magic that only
+    times the cell or sets up the notebook, if there is more.
+    """
     lines = [line.strip() for line in notebook.cells[index].source.splitlines()]
     told = [line for line in lines if line and not line.startswith("#|")]
     code = [line for line in told if not line.startswith("#")]
-    work = [line for line in code if not line.startswith(("import ", "from "))]
+    work = [line for line in code if not line.startswith(SETTING_UP)]
     line = (work or code or told or [""])[0]
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 

@@ -43,6 +43,21 @@ def test_titles_are_the_first_line_that_says_something(made: tuple[Plan, Noteboo
     assert shown[3] == "# only a remark"
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("%%time\nfit(x)", "fit(x)"),
+        ("%matplotlib inline\nimport numpy as np\npd.options.x = 1", "pd.options.x = 1"),
+        ("%matplotlib inline\nimport numpy as np", "%matplotlib inline"),
+        ("%timeit fit(x)", "%timeit fit(x)"),
+        ("%%bash\nls", "%%bash"),
+    ],
+)
+def test_titles_pass_over_magics_that_only_time_or_set_up(source: str, shown: str) -> None:
+    book, _ = notebook(cell(), sources={0: source})
+    assert title(book, 0) == shown
+
+
 def test_explain_tells_of_every_step_cell_and_edge(made: tuple[Plan, Notebook]) -> None:
     text = explain(*made)
     for words in (
