@@ -51,7 +51,7 @@ class Lab:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.serve()
         self.transport = Direct(self.url)
-        self.link = Link(self.transport, TOKEN, patience=60.0)
+        self.link = Link(self.transport, TOKEN, patience=180.0)
         self.store = RemoteStore(self.link, self.folder / "here")
         self.away = Away(self.link, self.store)
         self._news = threading.Condition()
@@ -103,7 +103,7 @@ class Lab:
         """Run a notebook in a thread."""
         return self._pool.submit(self.run, settings)
 
-    def wait_for(self, kind: str, cell: int, times: int = 1, seconds: float = 60.0) -> Told:
+    def wait_for(self, kind: str, cell: int, times: int = 1, seconds: float = 180.0) -> Told:
         """Wait until something was told of a cell so often."""
         with self._news:
             found: list[Told] = []

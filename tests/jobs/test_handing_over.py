@@ -81,3 +81,23 @@ def test_a_stopped_agent_that_comes_back_gives_way(lab: Lab, tmp_path: Path) -> 
         open_gate(tmp_path / "gate", name)
     assert texts(future.result(SECONDS)) == ANSWER
     assert (starts(lab, 1), starts(lab, 2)) == (1, 1)
+
+
+def test_a_chain_of_steps_is_taken_as_it_comes_and_by_the_next_main_line(lab: Lab, tmp_path: Path) -> None:
+    """What a step far behind has met outside the notebook is in the keys of all, wherever they were made."""
+    lab.hire(3)
+    cells = (
+        "import random, time\nn = 3",
+        "#| step: a\na = open('in.txt').read() + str(random.random())",
+        "#| step: b\nb = a[:2] * n",
+        "#| step: c\nc = b + '!'",
+        "time.sleep(3.0)\nprint(c)",
+        "print(a[:2], b, c)",
+    )
+    wanted = settings(tmp_path / "project", cells)
+    (wanted.notebook.parent / "in.txt").write_text("in")
+    future = lab.begin(wanted)
+    lab.wait_for("start", 4)
+    lab.kill(lab.agent_of("main"))
+    assert texts(future.result(SECONDS))[4:] == ["ininin!\n", "in ininin ininin!\n"]
+    assert (starts(lab, 1), starts(lab, 2), starts(lab, 3), starts(lab, 4)) == (1, 1, 1, 2)
