@@ -62,6 +62,16 @@ def test_every_example_is_valid(verb: str) -> None:
         assert commands()[verb].parse_args([w.strip("'") for w in words[1:]])
 
 
+def test_commands_without_a_store_or_json_are_named() -> None:
+    told = re.search(r"every command has these \((.*) need no store, `(\w+)` has no JSON\)", read("cli.md"))
+    assert told
+    for option, named in (("--store", re.findall(r"`(\w+)`", told[1])), ("--json", [told[2]])):
+        without = {
+            verb for verb, command in commands().items() if option not in command._option_string_actions
+        }
+        assert set(named) == without
+
+
 def test_choices_of_options_are_described() -> None:
     page = read("cli.md")
     missing = {
