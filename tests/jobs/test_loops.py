@@ -142,7 +142,8 @@ def test_agents_that_are_killed_cost_only_what_they_had_under_way(lab: Lab, tmp_
 
 
 def test_a_main_line_that_is_killed_finds_the_finished_chunks(lab: Lab, tmp_path: Path) -> None:
-    lab.hire(4)
+    for name in "abcd":
+        lab.hire(1, HOSTNAME=name)  # as pods have it
     future = lab.begin(settings(tmp_path, work(tmp_path, 200, 0.1), LOOP, CHECK))
     until(tmp_path, 100)
     lab.kill(lab.agent_of("main"))

@@ -10,6 +10,8 @@ from jup2kub.engine import events as ev
 from jup2kub.engine.tasks import COMMITTED, LOST, PENDING, TERMINAL, Task
 
 Tasks = Mapping[str, Task]
+LOOP = "loop-"
+"""Begins the names of the steps whose slots hold chunks of loops; chunk 0 tells how the loop was cut."""
 
 
 def spread(tasks: Tasks, event: ev.Spread, now: float) -> Dict[str, Task]:

@@ -112,7 +112,8 @@ class Host(Parallel):
             take_back(self.folder, range(*chunk))
         how = f"signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else f"exit code {status >> 8}"
         why = GUARDED if fault else f"the process that ran them ended by {how}"
-        self.settings.host.talk.tell("lost", chunk=list(chunk), why=why, fault=fault)
+        number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
+        self.settings.host.talk.tell("lost", chunk=list(chunk), why=why, fault=fault, signal=number)
 
     def _trade(self) -> None:
         """Whose cores these are is the agent's affair: it names no more chunks than it has."""

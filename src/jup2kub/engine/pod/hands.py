@@ -93,7 +93,8 @@ class RemoteHands:
             return None
         recipe, owner = ops, (MAIN, self.attempt)
         letter = lambda: self._letter(line, cell, recipe)  # noqa: E731
-        return Sender(self.session, self.desk, cell.index, owner, letter, self._turns)
+        about = (self.session, self.desk, cell.index, owner, letter, self._turns)
+        return await self.session.aside(Sender, *about)
 
     async def send(self, line: Line, cell: CellPlan) -> asyncio.Future[Outcome] | None:
         """See `Hands`."""

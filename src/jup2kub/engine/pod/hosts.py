@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from jup2kub.agent import memory
 from jup2kub.agent.apart import define
 from jup2kub.agent.aside import in_thread
 from jup2kub.agent.files import post_images
@@ -22,7 +24,7 @@ from jup2kub.agent.session import Session
 from jup2kub.agent.steps import CRASHES, ReplayFailed, Unloadable
 from jup2kub.engine.pod.bench import Bench
 from jup2kub.engine.pod.tasks import touches
-from jup2kub.engine.server.shares import LOOP
+from jup2kub.engine.sharing import LOOP
 from jup2kub.model.plan import CellPlan
 from jup2kub.store import Slot
 
@@ -86,10 +88,11 @@ class Host:
     async def chunk(self, wanted: Range) -> Mapping[str, Any]:
         """Have iterations run; return what the kernel said in the end. Raises KernelDied."""
         future: asyncio.Future[Mapping[str, Any]] = asyncio.get_running_loop().create_future()
-        self.waiting[wanted] = future
+        self.waiting[wanted], kills = future, memory.kills()
         self.kernel.say({"run": list(wanted)})
         try:
-            return await future
+            found = await future
+            return {**found, "cause": _cause(found.get("signal", 0), memory.kills() > kills)}
         except asyncio.CancelledError:
             self.kernel.say({"drop": list(wanted)})
             raise
@@ -125,7 +128,7 @@ class Hosts:
             host = await self._host(loop, letter)
             found = await host.chunk(wanted)
             if found["what"] == "lost" and not found["fault"]:
-                return {"kind": "lost", "cell": cell, "reason": found["why"], "cause": "crashed"}
+                return {"kind": "lost", "cell": cell, "reason": found["why"], "cause": found["cause"]}
             over()
             await asyncio.to_thread(self._commit, letter, found)
             host.kernel.say({"kept": list(wanted)})
@@ -236,6 +239,13 @@ class Hosts:
         """End all of them."""
         for loop in list(self._hosts):
             await self._end(loop)
+
+
+def _cause(number: int, hungry: bool) -> str:
+    """Return why a child of a kernel died, as `Lost` has it, by the signal that ended it; 0 = it ended by itself."""
+    if number == signal.SIGKILL:
+        return "memory" if hungry else "died"
+    return "crashed" if not number or signal.Signals(number).name in CRASHES else "died"
 
 
 def _failed(task: asyncio.Task[Host]) -> bool:

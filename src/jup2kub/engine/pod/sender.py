@@ -15,7 +15,7 @@ from typing import Any
 from jup2kub.agent.away import Say
 from jup2kub.agent.session import Session, Told
 from jup2kub.engine.pod.counter import Desk
-from jup2kub.engine.server.shares import LOOP
+from jup2kub.engine.sharing import LOOP
 from jup2kub.engine.tasks import COMMITTED
 from jup2kub.errors import Interrupted, Jup2KubError
 from jup2kub.kit.canon import canonical
@@ -61,7 +61,10 @@ def may_leave(session: Session, cell: CellPlan) -> bool:
 
 
 class Sender:
-    """See `agent.away.Spreads`. `letter` tells what an agent must know to have all that the cell reads."""
+    """See `agent.away.Spreads`. `letter` tells what an agent must know to have all that the cell reads.
+
+    To make one is to ask the store, which may wait: do it in a thread.
+    """
 
     def __init__(
         self,
@@ -83,6 +86,7 @@ class Sender:
         kept = "chunk_key" in session.map_settings(session.cells[cell])
         # Other pods have other names, which their environments tell: within a run no other difference is meant.
         self._key = session.keys.of(cell) if kept else ""
+        self._look()
         desk.senders.append(self)
 
     @property
@@ -94,13 +98,16 @@ class Sender:
 
     # -- what the kernel says ------------------------------------------------------------------------------------
 
-    def known(self) -> Mapping[str, Any]:
-        """See `Spreads`."""
+    def _look(self) -> None:
+        """Find what an earlier life of the cell has left."""
         latest = self.session.store.latest(self.session.terms.run, self._step)
         for generation in range(latest[0].generation + 1 if latest else 0):
             record = self.session.store.record(self._slot(0, generation))
             if record is not None and record.get("key") == self._key:
                 self._known[record["place"]] = (generation, record)
+
+    def known(self) -> Mapping[str, Any]:
+        """See `Spreads`."""
         return {place: [r["done"], r["pace"]] for place, (_, r) in self._known.items()}
 
     def heard(self, event: Mapping[str, Any], say: Say) -> None:
@@ -132,11 +139,11 @@ class Sender:
         task.add_done_callback(self._work.discard)
 
     async def _begin(self, event: Mapping[str, Any], say: Say) -> None:
-        letter = self._letter()
+        """Send a loop away. Whatever is wrong with that, the kernel must not wait for ever."""
         try:
-            generation, record = await asyncio.to_thread(self._cut, event, letter)
-        except Jup2KubError as problem:
-            say({"answer": {"chunks": [], "why": problem.message}})
+            generation, record = await self.session.aside(self._cut, event)
+        except Exception as problem:
+            say({"answer": {"chunks": [], "why": str(problem) or type(problem).__name__}})
             return
         place = str(event["place"])
         loop = Loop(f"{self._step}.{generation}", place, record, generation, self._turn(), say)
@@ -146,7 +153,11 @@ class Sender:
         say({"answer": {"chunks": record["chunks"]}})
         again = place in self._known and self._known[place][0] == generation
         self._known[place] = (generation, record)
-        found = await asyncio.to_thread(self._finished, generation, numbers) if again else {}
+        try:
+            found = await asyncio.to_thread(self._finished, generation, numbers) if again else {}
+        except Jup2KubError as problem:
+            self._off(loop, problem.message)
+            return
         fresh = [n for n in numbers if n not in found]
         text = f"the loop in line {event['line']} goes to other agents in {len(numbers)} parts"
         self._note(text + (f", of which {len(found)} are done already" if found else ""))
@@ -155,12 +166,23 @@ class Sender:
         if self.loop is loop:
             self._wait(True)
             loop.queue = fresh[limit:]
-            await asyncio.to_thread(self._spread, loop, fresh[:limit])
+            await self._send(loop, fresh[:limit])
+
+    async def _send(self, loop: Loop, numbers: list[int]) -> None:
+        try:
+            await asyncio.to_thread(self._spread, loop, numbers)
+        except Jup2KubError as problem:
+            self._off(loop, problem.message)
+
+    def _off(self, loop: Loop, why: str) -> None:
+        """The rest of the loop is not for others."""
+        loop.say({"loop": loop.place, "off": f"it goes on in this pod: {why}"})
+        self._note(f"the rest of its loop stays in this pod: {why}")
 
     def _turn(self) -> int:
         return self._turns() * TRIES + min(self.attempt, TRIES - 1)
 
-    def _cut(self, event: Mapping[str, Any], letter: Mapping[str, Any]) -> tuple[int, Record]:
+    def _cut(self, event: Mapping[str, Any]) -> tuple[int, Record]:
         """Write down how the loop is cut, unless that was done before. Raises Jup2KubError."""
         place, store = str(event["place"]), self.session.store
         known = self._known.get(place)
@@ -174,7 +196,7 @@ class Sender:
             "seeded": event["seeded"],
             "before": event["before"],
         }
-        document = canonical({**letter, "part": part})
+        document = canonical({**self._letter(), "part": part})
         record = {
             "status": "loop",
             "key": self._key,
@@ -231,13 +253,15 @@ class Sender:
         if letter["state"] == COMMITTED:
             self._do(self._fetch(loop, int(number)))
         elif told.get("kind") == "raised":
-            loop.say({"loop": loop.place, "off": f"it goes on in this pod: {told['reason']}"})
-            self._note(f"the rest of its loop stays in this pod: {told['reason']}")
+            self._off(loop, told["reason"])
         else:
             self._back(loop, int(number), {"path": None, "why": str(letter["reason"])})
 
     async def _fetch(self, loop: Loop, number: int) -> None:
-        record = await asyncio.to_thread(self.session.store.record, self._slot(number, loop.generation))
+        try:
+            record = await asyncio.to_thread(self.session.store.record, self._slot(number, loop.generation))
+        except Jup2KubError:
+            record = None
         await self._bring(loop, number, record or {"blobs": []})
 
     async def _bring(self, loop: Loop, number: int, record: Record) -> None:
@@ -270,7 +294,7 @@ class Sender:
         loop.out.discard(number)
         loop.say({"loop": loop.place, "chunk": list(loop.range(number)), **news})
         if loop.queue and self.loop is loop:
-            self._do(asyncio.to_thread(self._spread, loop, [loop.queue.pop(0)]))
+            self._do(self._send(loop, [loop.queue.pop(0)]))
 
     def _wait(self, waiting: bool) -> None:
         self.desk.say({"event": "waits", "task": self.owner, "attempt": self.attempt, "waiting": waiting})

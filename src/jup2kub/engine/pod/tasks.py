@@ -78,7 +78,8 @@ async def step(
     away = None
     if may_leave(session, cell):
         owner, turn = (str(letter["task"]), number), int(letter["turn"])
-        away = Sender(session, bench.desk, index, owner, lambda: _telling(letter), lambda: turn)
+        about = (session, bench.desk, index, owner, lambda: _telling(letter), lambda: turn)
+        away = await session.aside(Sender, *about)
     attempt = Attempt(session, cell, number, bench.worker, ready, bool(letter["early"]), keep, cores, away)
     attempt.committing = over
     outcome = await attempt.run()

@@ -7,12 +7,11 @@ from collections.abc import Mapping
 from typing import Any, Dict, Protocol, Tuple
 
 from jup2kub.engine import events as ev
+from jup2kub.engine.sharing import LOOP
 from jup2kub.engine.tasks import COMMITTED, TERMINAL, State
 from jup2kub.store import Record, Slot, Store
 
 Body = Mapping[str, Any]
-LOOP = "loop-"
-"""Begins the names of the steps whose slots hold chunks of loops; chunk 0 tells how the loop was cut."""
 
 
 def task_of(slot: Slot) -> str:
