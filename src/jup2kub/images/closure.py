@@ -172,6 +172,8 @@ def _with_bytecode(found: list[Entry], lock: Lock) -> list[Entry]:
 
 
 def _libraries(own: Sequence[str], searched: dict[str, str], below: Ground, maker: Maker) -> Layer:
+    # A library that is found by its path may lie where nothing else of the environment does.
+    below = opened(below, [*own, *map(os.path.realpath, own)])
     listed = sorted({*own, *searched.values()})
     facts = [[p, os.stat(p).st_size, os.stat(p).st_mtime_ns] for p in listed]
 

@@ -101,6 +101,17 @@ def test_user_1000_gets_through_folders_that_the_base_keeps_closed() -> None:
     assert ground.folders == {"root": 0o755, "etc": 0o755, "srv": 0o700}
 
 
+def test_user_1000_gets_to_a_library_that_lies_alone_in_a_closed_folder(tmp_path: Path) -> None:
+    library = tmp_path / "lib" / "libpython3.so"
+    library.parent.mkdir()
+    library.write_bytes(b"x")
+    closed = {"/".join(library.parts[1 : i + 1]): 0o700 for i in range(1, len(library.parts) - 1)}
+    maker = Maker(Blobs(tmp_path / "cache"), "gzip", lambda told: None, None)  # type: ignore[arg-type]
+    made = closure._libraries([str(library)], {}, Ground(closed), maker)
+    assert closed
+    assert {mode for path, mode in made.ground.folders.items() if path in closed} == {0o755}
+
+
 def test_a_base_with_an_older_c_library_is_refused() -> None:
     old = Base((), "old.tar", completion=Completion(glibc=(2, 31)))
     with pytest.raises(EnvironmentProblem, match="J2K619"):
