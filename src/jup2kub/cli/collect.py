@@ -13,7 +13,7 @@ from jup2kub.cli import common, onkube, results, sweeptable, where
 from jup2kub.cli.progress import Progress
 from jup2kub.cluster import Cluster
 from jup2kub.compose import open_store
-from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
+from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK
 from jup2kub.kube import drive, runs
 from jup2kub.kube.runs import Remembered
 from jup2kub.sweeping import Member
@@ -32,13 +32,7 @@ def options(parser: argparse.ArgumentParser) -> None:
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    known = onkube.must_find(options, options.run)
-    if not known.notebook:
-        raise UsageError(
-            "J2K240",
-            f"this machine does not know the notebook of run {known.run}",
-            "collect it where it was started",
-        )
+    known = onkube.must_find_notebook(options, options.run)
     target = options.out or Path(known.out)
     return several(options, known, target) if known.sets else single(options, known, target)
 

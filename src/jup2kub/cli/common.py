@@ -81,6 +81,19 @@ def notebook_options(parser: argparse.ArgumentParser) -> None:
     store_option(parser)
 
 
+def half_done_options(parser: argparse.ArgumentParser) -> None:
+    """Add `--redo` and `--skip`: the user's word on cells that an earlier attempt may have left half done."""
+    for name, text in (("--redo", "may act again"), ("--skip", "is left out")):
+        parser.add_argument(
+            name,
+            type=int,
+            action="append",
+            default=[],
+            metavar="CELL",
+            help=f"a cell with effects that an interrupted run may have left half done: it {text}",
+        )
+
+
 def store(options: argparse.Namespace) -> FileStore:
     """Open the store that `--store` names, for use in a `with` statement. Raises StoreProblem."""
     return FileStore(options.store or default_store(), cap_bytes=CAP)

@@ -236,6 +236,18 @@ def must_find(options: argparse.Namespace, prefix: str) -> Remembered:
     return found
 
 
+def must_find_notebook(options: argparse.Namespace, prefix: str) -> Remembered:
+    """Return the run on a cluster that the user means, with its notebook's path. Raises UsageError (J2K240)."""
+    known = must_find(options, prefix)
+    if not known.notebook:
+        raise UsageError(
+            "J2K240",
+            f"this machine does not know the notebook of run {known.run}",
+            f"`jup2kub {options.verb} {known.run}` works where it was started",
+        )
+    return known
+
+
 @contextlib.contextmanager
 def cluster_of(known: Remembered) -> Iterator[Cluster]:
     """Give the cluster and namespace of a run."""

@@ -8,35 +8,21 @@ from dataclasses import replace
 from pathlib import Path
 
 from jup2kub.cli import common, onkube, results, sweeptable, where
-from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK, UsageError
+from jup2kub.errors import EXIT_CELL_RAISED, EXIT_OK
 from jup2kub.kube import drive, runs
 
 
 def options(parser: argparse.ArgumentParser) -> None:
     """Add the options of this verb."""
     parser.add_argument("run", metavar="RUN", help="a run on a cluster, or the beginning of its name")
-    for name, text in (("--redo", "may act again"), ("--skip", "is left out")):
-        parser.add_argument(
-            name,
-            type=int,
-            action="append",
-            default=[],
-            metavar="CELL",
-            help=f"a cell with effects that may be half done: it {text}",
-        )
+    common.half_done_options(parser)
     where.place_options(parser)
     common.store_option(parser)
 
 
 def act(options: argparse.Namespace) -> int:
     """Run the verb."""
-    known = onkube.must_find(options, options.run)
-    if not known.notebook:
-        raise UsageError(
-            "J2K240",
-            f"this machine does not know the notebook of run {known.run}",
-            "resume it where it was started",
-        )
+    known = onkube.must_find_notebook(options, options.run)
     settings = replace(
         drive.settings_of(known),
         redo=frozenset(options.redo),

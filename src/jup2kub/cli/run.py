@@ -37,15 +37,7 @@ def options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="parameter sets (.jsonl, .csv): OUT is a folder of notebooks",
     )
-    for name, text in (("--redo", "may act again"), ("--skip", "is left out")):
-        parser.add_argument(
-            name,
-            type=int,
-            action="append",
-            default=[],
-            metavar="CELL",
-            help=f"a cell with effects that an interrupted run may have left half done: it {text}",
-        )
+    common.half_done_options(parser)
     parser.add_argument(
         "--collect",
         action="append",
