@@ -63,10 +63,11 @@ class Ran:
 FIGURES: list[Figure] = []
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(autouse=True)
 def _page() -> Iterator[None]:
     """Write what was measured; lines of the page that were not measured now stay."""
     load = os.getloadavg()[0]
+    FIGURES.clear()
     yield
     known = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
     PAGE.write_text(page(FIGURES, load, known), encoding="utf-8")
