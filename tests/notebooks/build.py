@@ -19,7 +19,10 @@ def names() -> list[str]:
 
 
 def notebook(text: str) -> dict[str, Any]:
-    """Return a percent script (`# %%`, `# %% [markdown]`) as an nbformat 4.5 dictionary without outputs."""
+    """Return a percent script as an nbformat 4.5 dictionary without outputs.
+
+    Cells begin with `# %%`, `# %% [markdown]` or `# %% tags=["raises-exception"]`.
+    """
     cells = []
     for number, block in enumerate(re.split(r"^# %%", text, flags=re.M)[1:]):
         title, _, body = block.partition("\n")
@@ -29,6 +32,8 @@ def notebook(text: str) -> dict[str, Any]:
             cell.update(cell_type="markdown", source=re.sub(r"^# ?", "", body, flags=re.M))
         else:
             cell.update(execution_count=None, outputs=[])
+            if title.strip().startswith("tags="):
+                cell["metadata"]["tags"] = json.loads(title.strip()[5:])
         cells.append(cell)
     return {
         "nbformat": 4,

@@ -19,6 +19,7 @@ def write_data(folder: Path) -> None:
     _cells_image(target)
     _recording(target)
     _speeches(target)
+    _requests(target)
 
 
 def _sales(target: Path) -> None:
@@ -113,3 +114,22 @@ def _speeches(target: Path) -> None:
             picks = [str(rng.choice(words[topic] if rng.random() < 0.4 else common)) for _ in range(size)]
             sentences.append(" ".join(picks).capitalize() + ".")
         (target / f"speech-{number:02}-{topic}.txt").write_text(" ".join(sentences) + "\n")
+
+
+def _requests(target: Path) -> None:
+    """Logs of a web server, and the settings of a sampler."""
+    rng = np.random.default_rng(707)
+    (target / "logs").mkdir(exist_ok=True)
+    for number in range(3):
+        lines = []
+        for _ in range(1200):
+            day, hour, minute, second = rng.integers((1, 0, 0, 0), (29, 24, 60, 60))
+            verb = rng.choice(["GET", "POST", "PUT"])
+            code = rng.choice([200, 404, 500], p=[0.9, 0.06, 0.04])
+            path = f"/api/v{rng.integers(1, 3)}/item/{rng.integers(500)}"
+            lines.append(
+                f"10.0.{rng.integers(4)}.{rng.integers(255)} - - [{day:02}/Mar/2024:{hour:02}:{minute:02}:{second:02}] "
+                f'"{verb} {path} HTTP/1.1" {code} {rng.integers(100, 9000)}'
+            )
+        (target / "logs" / f"access.{number}.log").write_text("\n".join([*lines, "garbage line"]) + "\n")
+    (target / "sampler.json").write_text('{"seed": 7, "bins": 30}\n')
