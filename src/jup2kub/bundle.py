@@ -18,7 +18,7 @@ LIMIT = 900 << 10
 PARTS = ("errors.py", "pod.py", "kit", "model", "store", "agent", "engine", "kernel", "cluster", "manifests")
 TASK_PARTS = (*(part for part in PARTS if part != "pod.py"), "part.py", "collect.py", "ipynb/write.py")
 """Of the program that the tasks of an exported notebook run: they make the executed notebook themselves."""
-LEFT_OUT = frozenset({"engine/foreign.py", "engine/early.py", "cluster/outside.py"})
+LEFT_OUT = frozenset({"engine/foreign.py", "engine/early.py", "cluster/forward.py", "cluster/outside.py"})
 """For the user's machine only."""
 DATA = frozenset({".py", ".json"})
 STAMP = (1980, 1, 1, 0, 0, 0)

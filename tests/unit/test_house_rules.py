@@ -23,7 +23,7 @@ SPEAKS_FOR_ITSELF = 8
 PODS = ("kernel/", "store/", "agent/", "model/", "kit/", "cluster/", "manifests/")
 TASKS = ("part.py", "collect.py", "ipynb/write.py")
 """Modules of the program that tasks of an exported notebook run."""
-OUTSIDE = {"cluster/outside.py"}
+OUTSIDE = {"cluster/forward.py", "cluster/outside.py"}
 """Beside them, but for the user's machine only."""
 OLD_PYTHON = [
     p
