@@ -72,7 +72,8 @@ class Direct:
 
     def append(self, part: memoryview, low: int) -> None:
         """Write bytes, which lie at the address `low` (0 = it is not known)."""
-        if low and len(part) >= 2 * PAGE and (self._written + self._held - low) % PAGE == 0:
+        large = self._written > 0 or self._held + len(part) > _ROOM
+        if low and large and len(part) >= 2 * PAGE and (self._written + self._held - low) % PAGE == 0:
             first = -low % PAGE
             self._gather(part[:first])
             self._empty()
@@ -103,16 +104,21 @@ class Direct:
                 # a file system without it, or the rest of a page after a write that the disk cut short
                 if not self._direct or error.errno not in _NOT_HERE:
                     raise
-                self._direct = False
-                flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-                fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+                self._through_cache()
                 continue
             self._written += count
             part = part[count:]
 
+    def _through_cache(self) -> None:
+        self._direct = False
+        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
+        fcntl.fcntl(self._fd, fcntl.F_SETFL, flags & ~os.O_DIRECT)
+
     def finish(self) -> None:
         """Write what is left, and close."""
         size = self._written + self._held
+        if self._written == 0:
+            self._through_cache()  # so little does no harm there, and is found sooner
         if self._direct:
             self._held = -(-self._held // PAGE) * PAGE  # what is too much is cut off again
         self._empty()

@@ -55,8 +55,18 @@ def written(path: Path, parts: list[tuple[int, int]], **options: bool) -> tuple[
         [(PAGE, 0), (PAGE, 16), (3 * PAGE, 16), (5 * PAGE + 7, 4000)],
         [(17 << 20, 16), (17 << 20, 3), (100, 5), (17 << 20, 0)],
         [(2 * PAGE - 1, 1), (2 * PAGE, 4095), (2 * PAGE + 1, 64), (1 << 20, 64), ((1 << 20) + 1, 48)],
+        [
+            (2 << 20, 8),
+            (1, 1),
+            (PAGE, 16),
+            (1, 1),
+            (3 * PAGE, 16),
+            (9, 9),
+            (5 * PAGE + 7, 4000),
+            (2 * PAGE, 1),
+        ],
     ],
-    ids=["nothing", "a byte", "pages", "large", "edges"],
+    ids=["nothing", "a byte", "pages", "large", "edges", "pages after much"],
 )
 def test_the_bytes_are_those_that_were_given(
     parts: list[tuple[int, int]], threads: bool, tmp_path: Path
@@ -99,6 +109,21 @@ def test_what_goes_past_the_cache_is_whole_pages(tmp_path: Path, monkeypatch: py
     assert found == given
     assert seen
     assert all(at % PAGE == length % PAGE == 0 for at, length in seen)
+
+
+def test_what_is_small_goes_through_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There it is found at once by the next run, and it takes no room to speak of."""
+    past: list[int] = []
+    write = os.write
+
+    def watched(fd: int, data: Any) -> int:
+        past.extend([len(data)] if fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_DIRECT else [])
+        return write(fd, data)
+
+    monkeypatch.setattr(os, "write", watched)
+    found, given = written(tmp_path / "small", [(PAGE * 7 + 1, 5)], direct=True)
+    assert found == given
+    assert past == []
 
 
 @pytest.mark.parametrize("after", [0, 1, 3])
