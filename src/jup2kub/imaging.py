@@ -155,9 +155,7 @@ def _build(wanted: Wanted, maker: Maker) -> tuple[Built, Used | None]:
     if where is None:
         return known.built, None
     files = (*advice, *declaring, *known.files)
-    return known.built, Used(
-        where, frozenset(known.names), files, tuple({os.path.dirname(f) for f in known.files})
-    )
+    return known.built, Used(where, frozenset(known.names), files, known.folders)
 
 
 @dataclass(frozen=True)
@@ -169,10 +167,13 @@ class _Known:
     """Size and time of carried files, modules and libraries, by path."""
     names: tuple[str, ...]
     """Of the locked distributions."""
+    folders: tuple[str, ...]
+    """That carried files come from: a new file there would be carried too."""
 
     def to_record(self) -> dict[str, Any]:
         """Return it as JSON values."""
-        return {"built": self.built.to_record(), "files": dict(self.files), "names": list(self.names)}
+        lists = {"names": list(self.names), "folders": list(self.folders)}
+        return {"built": self.built.to_record(), "files": dict(self.files), **lists}
 
 
 def _make(wanted: Wanted, asked: Asked, plan: Plan, maker: Maker) -> _Known:
@@ -180,9 +181,11 @@ def _make(wanted: Wanted, asked: Asked, plan: Plan, maker: Maker) -> _Known:
     maker.tell(Told("locking the environment"))
     lock = make_lock(asked, vendor)
     built = building.build(request(wanted, lock, asked.notebook, plan, vendor), maker)
-    sources = [f.source for c in lock.carried for f in c.files] + [m.source for m in lock.modules]
+    carried = [f.source for c in lock.carried for f in c.files]
+    others = [*(m.source for m in lock.modules), *(x.path for x in lock.libraries)]
     names = [*(w.name for w in lock.wheels), *(c.name for c in lock.carried)]
-    return _Known(built, fingerprint.of_files([*sources, *(x.path for x in lock.libraries)]), tuple(names))
+    folders = sorted({os.path.dirname(f) for f in carried})
+    return _Known(built, fingerprint.of_files([*carried, *others]), tuple(names), tuple(folders))
 
 
 def _key(wanted: Wanted, asked: Asked, plan: Plan, kind: str, where: Where, declaring: Sequence[str]) -> str:
@@ -213,7 +216,7 @@ def _known(key: str, maker: Maker) -> _Known | None:
     built = building.from_record(record["built"])
     blobs = {b for _, image in built.images for b in (image.manifest, *image.blobs)}
     whole = all(map(maker.blobs.has, blobs))
-    return _Known(built, record["files"], tuple(record["names"])) if whole else None
+    return _Known(built, record["files"], tuple(record["names"]), tuple(record["folders"])) if whole else None
 
 
 def request(wanted: Wanted, lock: Lock, notebook: Notebook, plan: Plan, vendor: Vendor) -> Request:

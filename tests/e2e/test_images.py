@@ -52,6 +52,7 @@ def test_the_notebook_runs_in_an_ordinary_kernel_of_its_image(node: Node, built:
     assert said.strip() == imagelab.SAYS
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("strategy", ["lock", "closure"])
 def test_ordinary_operations_that_the_notebook_did_not_exercise_work(
     node: Node, built: dict[str, Any], strategy: str, tmp_path: Path
