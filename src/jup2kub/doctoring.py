@@ -62,8 +62,12 @@ class Check:
     hint: str = ""
 
 
-def machine(settings: Settings | None, kernel: str = "") -> tuple[Check, ...]:
-    """Look at this machine, for one notebook or (None) in general. Raises UsageError if the notebook cannot be read."""
+def machine(settings: Settings | None, kernel: str = "", store: Path | None = None) -> tuple[Check, ...]:
+    """Look at this machine, for one notebook or (None) in general. Raises UsageError if the notebook cannot be read.
+
+    `kernel`: name of a kernelspec, for no notebook; empty = the one a notebook without any gets. `store`: its folder;
+    None = the user's cache folder.
+    """
     found: list[Check] = []
     folder = Path.cwd()
     tops: tuple[str, ...] = ()
@@ -83,7 +87,7 @@ def machine(settings: Settings | None, kernel: str = "") -> tuple[Check, ...]:
         found.append(_kernel(launch, environment))
     except EnvironmentProblem as error:
         found.append(_problem("kernel", error))
-    found.append(_store(settings.store if settings else None))
+    found.append(_store(store))
     found.append(_room())
     if launch is not None and environment is not None:
         found.append(_forks(launch, tops))
@@ -123,6 +127,11 @@ def _room() -> Check:
     place = default_cache()
     while not place.exists():
         place = place.parent
+    if not place.is_dir() or not os.access(place, os.W_OK | os.X_OK):
+        way_out = "name another folder for caches: `XDG_CACHE_HOME=DIR jup2kub …`"
+        return Check(
+            "cache", "note", f"wheels and layers cannot be kept: no right to write {place}", "J2K674", way_out
+        )
     free = shutil.disk_usage(place).free
     text = f"{free / 1e9:.1f} GB free for wheels and layers in {place}"
     if free < ENOUGH:

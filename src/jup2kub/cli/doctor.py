@@ -43,7 +43,7 @@ def act(options: argparse.Namespace) -> int:
         if settings is None:
             raise UsageError("J2K200", "--drift needs a notebook", "`jup2kub doctor NB.ipynb --drift`")
         return drift(settings, options.json)
-    checks = doctoring.machine(settings, options.kernel)
+    checks = doctoring.machine(settings, options.kernel, options.store)
     if options.json:
         common.result(json.dumps(to_json(checks), ensure_ascii=False))
     else:
