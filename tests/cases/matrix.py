@@ -102,7 +102,7 @@ def wanted(numbers: Iterable[int], only: str) -> Iterator[tuple[Case, Configurat
     """Yield what the rounds are made of, round by round."""
     for turn in numbers:
         for case in load_cases():
-            if only in case.name:
+            if only in f"{case.theme}/{case.name}":
                 yield case, CONFIGURATIONS[(number(case) + turn) % len(CONFIGURATIONS)]
 
 
@@ -129,7 +129,7 @@ def main() -> int:
     parser.add_argument("folder", type=Path, help="where results and sequential answers are kept")
     parser.add_argument("--rounds", type=rounds, default=list(range(len(CONFIGURATIONS))))
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--only", default="", help="cases whose `file/name` contains this")
     options = parser.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
     lines = sit(options.folder, options.rounds, options.processes, options.only)

@@ -81,6 +81,7 @@ class Functions(Running):
             call = ast.Call(func=decorator, args=[], keywords=[])
             callee = self.passive(decorator)
             args = Args([value])
+            self._registered(decorator, value)
             if isinstance(decorator, ast.Attribute) and callee.library is None and callee.roots:
                 self.mutate(callee.roots, CERTAIN)
                 self.store(callee, value)
@@ -109,6 +110,12 @@ class Functions(Running):
                 packages=result.packages,
             )
         return value
+
+    def _registered(self, decorator: ast.expr, value: Value) -> None:
+        """Note that a library keeps what one of its decorators registers: `@register_series_accessor("name")`."""
+        dotted = self.passive(decorator.func if isinstance(decorator, ast.Call) else decorator).library
+        if dotted is not None and self.tables.setter(dotted):
+            self.keep(dotted, value)
 
     def _do_classdef(self, node: ast.ClassDef) -> None:
         bases = [self.passive(b) for b in node.bases]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 
+from jup2kub.analyse.arguments import Args
 from jup2kub.analyse.expressions import Expressions
 from jup2kub.analyse.members import bound_to, code_value, lookup
-from jup2kub.analyse.record import SPECULATIVE
+from jup2kub.analyse.record import CERTAIN, SPECULATIVE
 from jup2kub.analyse.values import ATOM, Code, Value
 
 EVERYWHERE = frozenset({"sys", "builtins", "signal", "IPython"})
@@ -19,6 +20,12 @@ class Handed(Expressions):
 
     def escape(self, value: Value, others: list[Value], dunders: bool = False) -> None:
         raise NotImplementedError
+
+    def outputs(self, name: str, args: Args) -> None:
+        """Note what a call writes into: its `out=`; whatever is given to `pack_into`, `readinto` and the like."""
+        out = args.named.get("out")
+        for value in args.all if name.endswith("into") else [out] if out is not None else []:
+            self.mutate(value.roots, CERTAIN)
 
     # kept by a library
 

@@ -81,9 +81,7 @@ class Libraries(Handed):
                 return self.open_file(args)
         if package == "logging":
             self.log(args, dotted)
-        out = args.named.get("out")
-        if out is not None:
-            self.mutate(out.roots, CERTAIN)
+        self.outputs(dotted, args)
         if known is None and entry is None:
             return self._unknown_library(callee, args, package, discarded)
         self._draws(dotted, package, args, known or {})

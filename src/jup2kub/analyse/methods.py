@@ -98,6 +98,7 @@ class Methods(BuiltinCalls):
             self.rec.stop("it enters or leaves a context for other cells, too")
         if base.type == "shell":
             return self.shell_method(name, args.all)
+        self.outputs(name, args)
         files = self._file_method(base, name, args)
         if files is not None:
             return files
@@ -127,7 +128,6 @@ class Methods(BuiltinCalls):
         if inplace is not None and inplace.text != "False":
             self.mutate(base.roots, CERTAIN if inplace.text == "True" else SPECULATIVE)
             return ATOM
-        self._outputs(args)
         if base.type == "plot":
             return self._plot_method(base, args)
         if kind in ("mutate", "fit") and not (
@@ -143,11 +143,6 @@ class Methods(BuiltinCalls):
         for value in args.all:
             self.escape(value, args.all)
             self.drain(value)
-
-    def _outputs(self, args: Args) -> None:
-        out = args.named.get("out")
-        if out is not None:
-            self.mutate(out.roots, CERTAIN)
 
     def _reading(self, base: Value, name: str, kind: str, args: Args) -> Value:
         packages = base.packages
