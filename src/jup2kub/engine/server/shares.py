@@ -51,6 +51,8 @@ class Shares:
     def __init__(self, desk: Counter) -> None:
         self._desk = desk
         self._slots: dict[str, Slot] = {}
+        self._over: dict[str, int] = {}
+        """Loops that are done, with the turn of their last sending: an earlier word may come late."""
         self._claims: dict[str, Tuple[str, int]] = {}
         """Attempts that agents say they have under way, of chunks that nobody has sent yet."""
 
@@ -68,6 +70,8 @@ class Shares:
         """A task sends chunks of its loop away. Those that are committed are settled; those under way go on."""
         desk, cell, generation = self._desk, int(body["cell"]), int(body["generation"])
         with desk.lock:
+            if int(body["turn"]) <= self._over.get(str(body["loop"]), -1):
+                return {}
             names = []
             for number, start, stop in body["chunks"]:
                 slot = Slot(desk.run, f"{LOOP}{cell}", int(number), generation)
@@ -99,6 +103,7 @@ class Shares:
         """A loop is done."""
         desk, loop = self._desk, str(body["loop"])
         with desk.lock:
+            self._over[loop] = max(int(body["turn"]), self._over.get(loop, -1))
             names = [n for n in self._slots if n.rpartition(".")[0] == loop]
             desk.apply(ev.Gathered(tuple(names), int(body["turn"])))
             for name in names:
