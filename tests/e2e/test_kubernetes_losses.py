@@ -97,7 +97,8 @@ FAULTS: tuple[Fault, ...] = (
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda f: f.__name__)
 def test_what_is_taken_away_is_made_up_for(lab: Lab, fault: Fault) -> None:
     with lab.start(*CELLS) as run:
-        lab.pod_of(run, "cell-1")
+        lab.name(run)
+        run.until("cell 1 starts")
         time.sleep(random.Random(fault.__name__).uniform(0.5, 6.0))
         began = time.monotonic()
         fault(lab, run)
@@ -109,7 +110,8 @@ def test_what_is_taken_away_is_made_up_for(lab: Lab, fault: Fault) -> None:
 
 def test_a_run_that_is_left_is_collected_by_another_process(lab: Lab, tmp_path: Path) -> None:
     with lab.start(*CELLS) as run:
-        lab.pod_of(run, "cell-1")
+        lab.name(run)
+        run.until("cell 1 starts")
         run.interrupt()
         story = run.end(130)
         found = re.search(r"jup2kub collect (\w+)", story)
@@ -122,7 +124,8 @@ def test_a_run_whose_client_was_killed_is_collected_from_another_folder(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with lab.start(*CELLS) as run:
-        lab.pod_of(run, "cell-1")
+        lab.name(run)
+        run.until("cell 1 starts")
         os.killpg(run.process.pid, signal.SIGKILL)
         run.end(-signal.SIGKILL)
     elsewhere = tmp_path / "elsewhere"
