@@ -45,7 +45,10 @@ def collect(
         if outcome is None or outcome.status not in ("ok", "error", "aborted"):
             continue
         count = position.get(cell.index) if outcome.from_store or outcome.count is None else outcome.count
-        target.update(outputs=_outputs(outcome, count, displays), execution_count=count)
+        shown = _outputs(outcome, count, displays)
+        if outcome.error and outcome.status != "ok" and not _told(outcome.error, shown, cell.may_raise):
+            shown.append(_error(outcome.error))
+        target.update(outputs=shown, execution_count=count)
         if outcome.start is not None:
             target["metadata"]["execution"] = _times(outcome.start, outcome.seconds)
     metadata = document["metadata"]
@@ -97,9 +100,12 @@ def _outputs(
                 _show(displays.get(display, ()), output)
                 displays.setdefault(display, []).append(output)
         outputs.append(output)
-    if outcome.error and outcome.status != "ok" and not any(o["output_type"] == "error" for o in outputs):
-        outputs.append(_error(outcome.error))
     return outputs
+
+
+def _told(error: CellError, outputs: list[dict[str, Any]], may_raise: bool) -> bool:
+    """Whether the notebook says of an exception what Jupyter would: nothing, if a handler of its own took it."""
+    return any(o["output_type"] == "error" for o in outputs) or (may_raise and not any(error.traceback))
 
 
 def _show(shown: list[dict[str, Any]] | tuple[()], content: Mapping[str, Any]) -> None:

@@ -133,6 +133,13 @@ def test_an_error_that_the_cell_may_raise_ends_nothing():
     assert document["metadata"]["jup2kub"]["status"] == "ok"
 
 
+def test_an_error_that_a_handler_of_the_notebook_took_is_shown_only_where_it_ends_the_notebook():
+    taken = CellOutcome(0, "error", error=CellError("ValueError", "no", ()))
+    allowed = notebook(v4.new_code_cell("a", metadata={"tags": ["raises-exception"]}))
+    assert run(allowed, ran(taken))["cells"][0]["outputs"] == []
+    assert [o["ename"] for o in run(notebook("a"), ran(taken))["cells"][0]["outputs"]] == ["ValueError"]
+
+
 def test_the_traceback_that_the_kernel_gave_is_not_given_twice():
     error = {"output_type": "error", "ename": "ValueError", "evalue": "no", "traceback": ["tb"]}
     assert run(notebook("a"), ran(failure(0, outputs=(error,))))["cells"][0]["outputs"] == [error]

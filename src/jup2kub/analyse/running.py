@@ -89,6 +89,9 @@ class Running(Summaries):
             found = lookup(code_value(code, "self"), name)
             if found is not None:
                 self.run_call(bound_to(own_object, found), Args(args.values, args.named, args.rest))
+        for member in code.methods.values():
+            if member.type == "definition" and member.code:
+                self.escape(member, [])  # `field(default_factory=…)`: each new object has one made
         for base in code.bases:
             for inner, role in base.code:
                 hook = inner.methods.get("__call__") if role == "self" else None
