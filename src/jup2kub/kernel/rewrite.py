@@ -12,7 +12,6 @@ from __future__ import annotations
 import __future__ as future
 
 import ast
-import copy
 import dataclasses
 import functools
 import json
@@ -89,11 +88,28 @@ def rewrite(tree: ast.Module, specs: Iterable[Any]) -> ast.Module:
         wanted[(spec.line, spec.column, spec.kind)] = json.dumps(dataclasses.asdict(spec))
     if not wanted:
         return tree
-    plain = copy.deepcopy(tree)
+    plain = copy_of(tree)
     made: ast.Module = ast.fix_missing_locations(_Wrapper(wanted).visit(tree))
     # A cell whose definitions were made apart comes a second time, without them and their loops.
     put = {n.value for n in ast.walk(made) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
     _PLAIN.update(dict.fromkeys(put.intersection(wanted.values()), plain))
+    return made
+
+
+def copy_of(part: Any) -> Any:
+    """Return a copy of a tree, of its own fields and places only.
+
+    `copy.deepcopy` would copy whatever else hangs on a node, and all trees share their `ast.Load()`: what shows tracebacks
+    puts the parent of every node there, and so the tree of a whole module.
+    """
+    if isinstance(part, list):
+        return [copy_of(item) for item in part]
+    if not isinstance(part, ast.AST):
+        return part
+    made = type(part)()
+    for name in (*part._fields, *part._attributes):
+        if hasattr(part, name):
+            setattr(made, name, copy_of(getattr(part, name)))
     return made
 
 
@@ -168,7 +184,7 @@ class _Wrapper(ast.NodeTransformer):
 
 def _over(node: Any, source: ast.expr) -> Any:
     """The same comprehension over another iterable."""
-    made = copy.deepcopy(node)
+    made = copy_of(node)
     made.generators[0].iter = source
     return made
 

@@ -47,3 +47,18 @@ def test_so_does_one_whose_definition_was_made_apart_from_its_cell() -> None:
     space = made(whole)
     rest = rewrite.rewrite(lifting.without(ast.parse(CELL), {1}), [LOOP])
     assert digests.digest(made(rest, space)["table"]) == expected
+
+
+def test_what_others_hang_on_shared_nodes_is_not_copied() -> None:
+    """Libraries that show tracebacks give every node a parent, `ast.Load()` too, which all trees share."""
+    node = ast.parse("[f(x) for x in xs]").body[0]
+    shared = ast.parse("y", mode="eval").body.ctx  # type: ignore[attr-defined]
+    shared.parent = huge = ast.parse("a = 1")
+    try:
+        copied = rewrite.copy_of(node)
+        assert ast.dump(copied, include_attributes=True) == ast.dump(node, include_attributes=True)
+        assert not any(part in ast.walk(node) for part in ast.walk(copied) if part._fields)
+        parents = {id(getattr(part, "parent", None)) for part in ast.walk(copied)}
+        assert id(huge) not in parents
+    finally:
+        del shared.parent
