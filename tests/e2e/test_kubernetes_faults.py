@@ -6,15 +6,13 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.e2e.conftest import OWN, Kit, kubectl
-from tests.e2e.drive import notebook
+from tests.e2e.conftest import IMAGE, kubectl
 from tests.e2e.lab import HEAD, Lab, lab_fixture  # noqa: F401
 
 pytestmark = pytest.mark.timeout(900)
@@ -263,35 +261,24 @@ def test_an_agent_cut_off_from_the_server_while_it_finishes(lab: Lab) -> None:
     assert (lab.project / "a.txt").read_text() == "x"
 
 
-@contextlib.contextmanager
-def stopped_registry(kit: Kit) -> Iterator[None]:
-    """Take the test cluster's registry away; afterwards it is as before."""
-    os.kill(int((OWN / "run" / "registry.pid").read_text()), signal.SIGKILL)
-    try:
-        yield
-    finally:
-        kit("up", seconds=300)
-
-
-@pytest.mark.alone
 def test_the_registry_is_down_in_the_middle_of_a_run(lab: Lab) -> None:
-    """A pod is lost whose successor goes to a node that has not got the image."""
-    if lab.kit.folder is None or not lab.kit.registry:
-        pytest.skip("THIS FAULT NEEDS THE TEST CLUSTER'S OWN REGISTRY")
-    where = f"http://{lab.kit.registry}/j2k-e2e/{lab.namespace}"
-    source = notebook(lab.project / "nb.ipynb", HEAD, "a = work(40)\na", "b = work(41)\nb", "print(a + b)")
-    words = ("--on", "kubernetes", "-n", lab.namespace, "--registry", where, "--offload", "all")
+    """A pod is lost, and the next one comes to a node that has not got the image and cannot get it for a while."""
+    nowhere = "127.0.0.1:1/science:1"
+    containerd = ("ctr", "-n", "k8s.io", "images")
+    slow = (HEAD, "a = work(40)\na", "b = work(41)\nb", "print(a + b)")
+    lab.kit("node", "shell", "1", *containerd, "tag", "--force", IMAGE, nowhere)
     kubectl(lab.kit, "cordon", "node2")
     try:
-        with lab.cli.start("run", str(source), *words, "--parallelism", "2", "--cpu", "0.3") as run:
-            pod = lab.pod_of(run, "cell-1", 400)
-            with stopped_registry(lab.kit):
-                kubectl(lab.kit, "cordon", "node1")
-                kubectl(lab.kit, "uncordon", "node2")
-                lab.kubectl("delete", "pod", pod, "--wait=false")
-                run.until(r"agents: the image cannot be pulled: .*", 120)
+        with lab.start(*slow, image=nowhere, more=("--parallelism", "2", "--cpu", "0.3")) as run:
+            pod = lab.pod_of(run, "cell-1")
+            kubectl(lab.kit, "uncordon", "node2")
+            kubectl(lab.kit, "cordon", "node1")
+            lab.kubectl("delete", "pod", pod, "--wait=false")
+            run.until(r"agents: the image cannot be pulled: .*(refused|127.0.0.1)")
+            lab.kit("node", "shell", "2", *containerd, "tag", "--force", IMAGE, nowhere)
             story = run.end()
     finally:
-        kubectl(lab.kit, "uncordon", "node1")
-        kubectl(lab.kit, "uncordon", "node2")
+        for number in ("1", "2"):
+            kubectl(lab.kit, "uncordon", f"node{number}")
+            lab.kit("node", "shell", number, *containerd, "rm", nowhere)
     assert lab.outputs() == [[], ["1600"], ["1681"], ["3281\n"]], story
