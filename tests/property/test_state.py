@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from jup2kub.engine import events as ev
@@ -83,7 +83,7 @@ def check(before: State, after: State, commands: tuple[ev.Command, ...]) -> None
 
 
 @given(STEPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_any_events_in_any_order_keep_the_invariants(steps: list[tuple[ev.Event, float]]) -> None:
     state, now, settled, commits = start(), 0.0, [], {}
     for event, after in steps:
@@ -99,7 +99,7 @@ def test_any_events_in_any_order_keep_the_invariants(steps: list[tuple[ev.Event,
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_repeated_event_changes_nothing(steps: list[tuple[ev.Event, float]]) -> None:
     state, now = start(), 0.0
     for event, after in steps:
@@ -111,7 +111,7 @@ def test_a_repeated_event_changes_nothing(steps: list[tuple[ev.Event, float]]) -
 
 
 @given(STEPS, st.integers(0, 59))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_snapshot_anywhere_changes_nothing(steps: list[tuple[ev.Event, float]], at: int) -> None:
     state, now = start(), 0.0
     other = state
@@ -125,7 +125,7 @@ def test_a_snapshot_anywhere_changes_nothing(steps: list[tuple[ev.Event, float]]
 
 
 @given(st.integers(0, 10**9), st.floats(0, 0.9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_run_with_live_workers_whose_attempts_end_always_finishes(seed: int, trouble: float) -> None:
     chance = random.Random(seed)
     state, now, live = start(), 0.0, {}

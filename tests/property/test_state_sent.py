@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_state import ATTEMPTS, CHANCE, CONFIG, EVENTS, TASKS, WORKERS
 
@@ -30,7 +30,7 @@ def start() -> State:
 
 
 @given(STEPS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_task_settles_once_for_each_sending(steps: list[tuple[ev.Event, float]]) -> None:
     state, now, settled = start(), 0.0, []
     for event, after in steps:
@@ -69,7 +69,7 @@ def test_a_task_settles_once_for_each_sending(steps: list[tuple[ev.Event, float]
 
 
 @given(STEPS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_what_comes_twice_changes_nothing(steps: list[tuple[ev.Event, float]]) -> None:
     state, now = start(), 0.0
     for event, after in steps:
@@ -79,7 +79,7 @@ def test_what_comes_twice_changes_nothing(steps: list[tuple[ev.Event, float]]) -
 
 
 @given(STEPS, st.integers(0, 59))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_a_snapshot_anywhere_changes_nothing(steps: list[tuple[ev.Event, float]], at: int) -> None:
     state, now = start(), 0.0
     other = state
