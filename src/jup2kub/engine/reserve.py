@@ -26,14 +26,14 @@ class Reserve:
             self._waiting.append(asyncio.ensure_future(self._start()))
 
     async def take(self) -> Kernel:
-        """Return a kernel that has run nothing, the oldest first. Raises EnvironmentProblem."""
+        """Return a kernel that has run nothing, the first that is ready. Raises EnvironmentProblem."""
         while self._waiting:
-            starting = self._waiting.popleft()
-            try:
-                kernel = await asyncio.shield(starting)
-            except asyncio.CancelledError:
-                self._waiting.appendleft(starting)
-                raise
+            await asyncio.wait(self._waiting, return_when=asyncio.FIRST_COMPLETED)
+            started = next((task for task in self._waiting if task.done()), None)
+            if started is None:
+                continue  # somebody else took it meanwhile
+            self._waiting.remove(started)
+            kernel = started.result()
             if not kernel.dead.done():
                 return kernel
             await kernel.close()
