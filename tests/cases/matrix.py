@@ -1,10 +1,10 @@
 """Many rounds of the cases in one sitting, which may be cut short and taken up again.
 
-`python -m tests.cases.matrix FOLDER [--rounds 0-23] [--processes 2] [--only TEXT]`
+`python -m tests.cases.matrix FOLDER [--rounds 0-5] [--processes 2] [--only TEXT]`
 
-Round n runs each case in the configuration that JUP2KUB_SALT=n chooses; 24 rounds are the full matrix. Sequential answers
-are worked out once for all rounds and kept below FOLDER, by the text of the case. Each result is a line of
-FOLDER/results.jsonl; what stands there for the same case and the same program is not run again.
+Round n runs each case in the configuration that JUP2KUB_SALT=n chooses; as many rounds as there are configurations are
+the full matrix. Sequential answers are worked out once for all rounds and kept below FOLDER, by the text of the case.
+Each result is a line of FOLDER/results.jsonl; what stands there for the same case and program is not run again.
 """
 
 from __future__ import annotations
