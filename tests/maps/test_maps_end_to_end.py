@@ -200,3 +200,20 @@ def test_loops_under_magics_are_spread_and_what_they_capture_is_whole(tmp_path: 
     assert text(path) == "True\nTrue\n"
     loop: Any = nbformat.read(path.with_name("out.ipynb"), 4).cells[1].metadata["jup2kub"]["loops"]
     assert loop[0]["line"] == 3  # of the cell's own text
+
+
+def test_a_loop_whose_iterations_start_the_threads_of_openmp_is_spread(tmp_path: Path) -> None:
+    """The first iteration runs in place and starts them: copies of the process would wait for them for ever."""
+    pytest.importorskip("sklearn")
+    path = write(
+        tmp_path,
+        "import os, numpy as np\nfrom sklearn.neighbors import KNeighborsClassifier\nmain = os.getpid()\n"
+        "X = np.random.default_rng(0).random((4000, 8))\ny = (X[:, 0] > 0.5).astype(int)",
+        "#| map\nout = []\nfor k in range(1, 9):\n"
+        "    out.append((KNeighborsClassifier(k, algorithm='brute').fit(X, y).score(X, y) > 0.9, os.getpid() == main))",
+        "print(all(good for good, _ in out), sum(not here for _, here in out))",
+    )
+    assert run(path) == 0
+    good, away = text(path).split()
+    assert good == "True"
+    assert int(away) > 0

@@ -18,6 +18,7 @@ from .mapguard import take_back
 from .maplook import listed
 from .mapparent import FAULTS, Parallel
 from .maptalk import Talk
+from .mapwatch import LOOK_SECONDS
 
 TALK = -1
 
@@ -69,7 +70,7 @@ class Host(Parallel):
 
     def _hear(self, talk: Talk) -> None:
         """Wait until something is said, or a child has ended a chunk."""
-        ready = [] if talk.waiting else [key.data for key, _ in self.selector.select()]
+        ready = [] if talk.waiting else [key.data for key, _ in self.selector.select(LOOK_SECONDS)]
         if talk.waiting or TALK in ready:
             message = talk.next()
             if message is None or "leave" in message:
@@ -85,6 +86,7 @@ class Host(Parallel):
         for pid in ready:
             if pid != TALK:
                 self._from(pid)
+        self.watch.end_still(self.assigned)  # their chunks are lost, for who asked for them
 
     def _drop(self, chunk: Any) -> None:
         self.queue = [c for c in self.queue if c != chunk]
@@ -114,6 +116,9 @@ class Host(Parallel):
         why = GUARDED if fault else f"the process that ran them ended by {how}"
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
         self.settings.host.talk.tell("lost", chunk=list(chunk), why=why, fault=fault, signal=number)
+
+    def _stay(self) -> None:
+        self.settings.host.unfit("this process cannot be forked safely")
 
     def _trade(self) -> None:
         """Whose cores these are is the agent's affair: it names no more chunks than it has."""

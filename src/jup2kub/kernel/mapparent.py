@@ -23,6 +23,7 @@ from .mapfork import GUARDED, Child, put_state
 from .mapguard import take_back
 from .maplook import listed
 from .mapstate import TooBig, World
+from .mapwatch import LOOK_SECONDS, STANDS, Watch
 from .mapwork import Range, Work, cut
 
 NEVER = 1 << 62
@@ -58,6 +59,7 @@ class Parallel:
         self.channels: dict[int, socket.socket] = {}
         self.idle: list[int] = []
         self.assigned: dict[int, Range] = {}
+        self.watch = Watch(work.pace)
         self.cores = work.cores
         self.asked = time.perf_counter()
         self.selector = selectors.DefaultSelector()
@@ -174,6 +176,11 @@ class Parallel:
         limit = self.work.spec.limit or self.settings.workers
         if not self.queue:
             return None
+        with self.quiet():
+            safe = self.settings.may_fork()  # iterations that ran in place may have started threads
+        if not safe:
+            self._stay()
+            return None
         self.settings.tap.before_fork()
         gc.freeze()
         # an interrupt inside a callback of fork() would be swallowed: it waits until the children are there
@@ -203,6 +210,9 @@ class Parallel:
             if os.getpid() == self.owner:
                 held.release()
         return None
+
+    def _stay(self) -> None:
+        self.report["reason"] = "since its first iterations this process cannot be forked safely"
 
     def _child(self, channel: socket.socket | None) -> Child:
         return Child(
@@ -274,11 +284,14 @@ class Parallel:
         if self.away is not None and self.away.talk.waiting:
             self.away.hear()
             return
-        for key, _ in self.selector.select():
+        for key, _ in self.selector.select(LOOK_SECONDS):
             if key.data != AWAY:
                 self._from(key.data)
             elif self.away is not None:
                 self.away.hear()
+        with self.quiet():
+            for start, _ in self.watch.end_still(self.assigned):
+                self.retreat(start, STANDS)
         self._trade()
 
     def _from(self, pid: int) -> None:

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from maphelp import Outcome, run, visible
 
-from jup2kub.kernel import maps, mapstate
+from jup2kub.kernel import mapparent, maps, mapstate, mapwatch
 
 
 def settings(**changes: Any) -> maps.MapSettings:
@@ -220,6 +220,32 @@ def test_without_workers_or_a_safe_fork_it_runs_in_place() -> None:
         assert done.reports[0]["mapped"] == 0
         assert done.reports[0]["reason"]
     assert "J2K367" in run(source, unsafe).error
+
+
+def test_a_fork_that_its_first_iteration_has_made_unsafe_is_not_made() -> None:
+    asked = iter([True])
+    done = run(
+        "out = []\nfor x in range(9):\n    out.append(hex(x).zfill(4))",
+        settings(may_fork=lambda: next(asked, False)),
+    )
+    assert done.namespace["out"] == [hex(x).zfill(4) for x in range(9)]
+    assert done.reports[0]["mapped"] == 0
+    assert "since its first iterations" in done.reports[0]["reason"]
+
+
+def test_a_child_that_stands_still_is_ended_and_its_iterations_run_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("STILL_SECONDS", "LOOK_SECONDS", "PATIENCE"):
+        monkeypatch.setattr(mapwatch, name, 0.1)
+    monkeypatch.setattr(mapparent, "LOOK_SECONDS", 0.05)
+    source = (
+        "import os, signal\nhere, out = os.getpid(), []\nfor x in range(9):\n"
+        "    if x == 5 and os.getpid() != here:\n        signal.pause()\n    out.append(x)"
+    )
+    done = run(source, settings())
+    assert done.namespace["out"] == list(range(9))
+    assert "stood still" in done.reports[0]["reason"]
 
 
 def test_finished_chunks_are_adopted_by_a_later_run(tmp_path: Path) -> None:
