@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,10 +11,11 @@ from .rewrite import Spec, spec_from
 SHORT = 0.1
 """Seconds: an execution of a loop that will surely not take as long is not looked at."""
 LEARNT = 8
-"""Executions of a loop that are looked at before any is passed over, and from then on every so many."""
+"""Executions of a loop that are looked at before any is passed over."""
 TOLD = 100
 """Executions of one loop with a report of their own; what later ones took is only added up."""
-_SIZED: Any = frozenset((list, tuple, range, str, bytes, dict, set, frozenset))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
+_SIZED: Any = frozenset((list, tuple, range, str, bytes, dict, set, frozenset, *_VIEWS))
 
 
 class Place:
@@ -28,22 +30,29 @@ class Place:
         self.looked = 0
         self.seconds = 0.0
         """What the executions that were looked at would have taken in one process."""
+        self._began = 0.0
+        """When the last execution began."""
         self.pace = 0.0
         """Longest mean time of an iteration that was seen lately; 0 = not known."""
 
     def pass_over(self, iterable: Any) -> bool:
         """Count an execution; return whether it is surely too short to be looked at."""
         self.runs += 1
-        if self.spec.asked or self.looked < LEARNT or self.runs % LEARNT == 0 or type(iterable) not in _SIZED:
+        if self._due():
             return False
-        return self.pace > 0 and len(iterable) * self.pace < SHORT
+        if type(iterable) in _SIZED:
+            return len(iterable) * self.pace < SHORT
+        return self.mean < SHORT / LEARNT
 
     def seldom(self) -> bool:
         """Count an execution whose items are not known yet; return whether it is not to be looked at."""
         self.runs += 1
-        if self.spec.asked or self.looked < LEARNT or self.runs % LEARNT == 0:
-            return False
-        return self.pace > 0 and self.mean < SHORT / LEARNT
+        return not self._due() and self.mean < SHORT / LEARNT
+
+    def _due(self) -> bool:
+        """Whether this execution must be looked at: the last one, or what came after it, was not short."""
+        began, self._began = self._began, time.perf_counter()
+        return self.spec.asked or self.looked < LEARNT or self._began - began >= SHORT or self.pace <= 0
 
     def add(self, seconds: float, iterations: int) -> None:
         """Take down what an execution took."""

@@ -138,16 +138,20 @@ def seconds() -> dict[str, float]:
 
 def wrap(text: str, iterable: Any) -> Any:
     """Return what stands for `iterable` in a `for` statement; `text` is the loop's spec."""
+    if STATE.busy:
+        return iterable
     place = STATE.places.of(text)
-    if STATE.busy or (place.pass_over(iterable) and not _told_of(place)):
+    if place.pass_over(iterable) and not _told_of(place):
         return iterable
     return itertools.chain.from_iterable(_Loop(place, iterable, None).parts())
 
 
 def on(text: str) -> bool:
     """Return whether an execution of a comprehension is looked at."""
+    if STATE.busy:
+        return False
     place = STATE.places.of(text)
-    return not STATE.busy and (not place.seldom() or _told_of(place))
+    return not place.seldom() or _told_of(place)
 
 
 def head(text: str, iterable: Any, one: Callable[[Any], Any]) -> Iterator[Any]:
