@@ -19,9 +19,9 @@ from tests.e2e.drive import Started
 from tests.e2e.lab import Lab, lab_fixture  # noqa: F401
 
 pytestmark = pytest.mark.timeout(900)
-COUNT, SECONDS = 1000, 0.3
+COUNT, SECONDS = 1000, 0.2
 PODS = 4
-CHUNK = 17
+CHUNK = 26
 """Iterations that a pod may have under way: about five seconds of them."""
 CELLS = (
     "import os\nimport time\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Callable, Dict, Iterable, List, Optional, Tuple
+from typing import Callable, Dict, FrozenSet, Iterable, List, Optional, Tuple
 
 from jup2kub.cluster import Cluster, Exists, Obj, reasons
 from jup2kub.cluster.burial import bury, overdue, remove, seconds_of
@@ -60,6 +60,8 @@ class JobCapacity:
         """`fresh_name` gives lower-case letters and digits, at most ten, never the same again."""
         self._cluster, self._spec, self._fresh, self._clock = cluster, spec, fresh_name, clock
         self._owner: Optional[Obj] = None
+        self.pods: FrozenSet[str] = frozenset()
+        """Names of the agents' pods that `observe` found, whether their Jobs are there or not."""
 
     def start(self, wish: PodClass) -> str:
         """Make one agent of this class; return its Job's name. Raises Forbidden (quota of Jobs, a right), Invalid."""
@@ -81,7 +83,9 @@ class JobCapacity:
         chosen = select(self._spec.run, AGENT)
         jobs = self._cluster.list("Job", chosen).items
         pods: Dict[str, List[Obj]] = {}
-        for pod in self._cluster.list("Pod", chosen).items:
+        listed = self._cluster.list("Pod", chosen).items
+        self.pods = frozenset(pod["metadata"]["name"] for pod in listed)
+        for pod in listed:
             pods.setdefault(
                 pod["metadata"].get("labels", {}).get("batch.kubernetes.io/job-name", ""), []
             ).append(pod)

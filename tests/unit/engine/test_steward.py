@@ -79,6 +79,26 @@ def test_a_task_that_needs_more_gets_a_pod_of_another_class(lab: Lab) -> None:
     assert (limits["memory"], limits["nvidia.com/gpu"]) == ("9Gi", "1"), "a tenth is the agent's own"
 
 
+def test_a_pod_that_is_in_no_list_any_more_is_gone_before_silence_tells(lab: Lab) -> None:
+    """Deleted by force it is, and a stranger may have deleted its Job with it."""
+    lab.want = [WISH]
+    lab.steward.round()
+    name = lab.pod(lab.jobs()[0], "Running")
+    lab.want, lab.joined = [], [name]
+    lab.steward.round()
+    lab.cluster.delete("Pod", name, uid=lab.cluster.get("Pod", name)["metadata"]["uid"])
+    lab.steward.round()
+    assert "gone" not in [request for request, _ in lab.asked], (
+        "one list may be older than a pod that has joined"
+    )
+    lab.steward.round()
+    assert lab.last("gone")["pod"] == name
+    count = len([r for r, _ in lab.asked if r == "gone"])
+    lab.joined = []
+    lab.steward.round()
+    assert len([r for r, _ in lab.asked if r == "gone"]) == count
+
+
 def test_a_pod_that_runs_and_has_not_joined_is_told_to_the_desk_as_starting(lab: Lab) -> None:
     lab.want = [WISH]
     lab.steward.round()

@@ -50,6 +50,8 @@ class Steward:
         self._wishes: dict[str, Wish] = {}
         """What each Job was made for, by its name; of those made by an earlier steward nothing is known."""
         self._told: set[str] = set()
+        self._absent: frozenset[str] = frozenset()
+        """Pods of agents that work, which the last list did not hold."""
         self._young = 0
         """Pods that have ended before they joined, since one did join."""
         self._pause = 0.0
@@ -135,6 +137,11 @@ class Steward:
         for pod in buried:
             reason = "its node does not answer"
             self._ask("gone", {"pod": pod, "reason": reason, "kind": INFRASTRUCTURE})
+        # Deleted by force, a pod is in no list any more, before it could say anything. One list may be older than a pod.
+        absent = joined - self._capacity.pods - {"", *buried}
+        for pod in sorted(absent & self._absent):
+            self._ask("gone", {"pod": pod, "reason": "its pod is gone", "kind": INFRASTRUCTURE})
+        self._absent = absent
 
     def _say(self, agents: tuple[AgentPod, ...]) -> None:
         """Say what pods wait for, and what can never be had."""
