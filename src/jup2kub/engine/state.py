@@ -325,8 +325,10 @@ class _Fold:
         self._block()
         for task in list(self.tasks.values()):
             due = task.state in (RETRY_WAIT, LOST) and task.until <= self.now
-            if due or (task.state == PENDING and self._ready(task)):
-                self.tasks[task.id] = replace(task, state=READY, until=0.0)
+            if due or task.state == PENDING:
+                # What was held back when it was sent may need what is under way still.
+                state = READY if self._ready(task) else PENDING
+                self.tasks[task.id] = replace(task, state=state, until=0.0)
         if self._offered(self.tasks[MAIN]):
             self._offer(self.tasks[MAIN], "")
         # One worker gets nothing new while the main line waits until it can begin.

@@ -78,6 +78,21 @@ def test_a_step_waits_for_the_cells_and_steps_that_it_needs() -> None:
     assert run["b"] == t.DISPATCHED
 
 
+def test_what_was_held_back_after_a_restart_still_waits_for_what_it_needs() -> None:
+    """Three that follow each other, sent again to a server that has forgotten them: one is given out, not three."""
+    run = Run(Step("a", (2,)), Step("b", (4,)), Step("c", (6,)))
+    run(ev.WorkerJoined("w", cpu=9))
+    for task, needs in (("a", ()), ("b", ("a",)), ("c", ("b",))):
+        number = run.state.tasks[task].number
+        run(ev.Withdrawn(task, 1))
+        run(ev.Sent(task, needs, 2, wait=6.0))
+        assert run[task] == t.LOST, number
+    run(ev.Tick(0.5), after=6.0)
+    assert [run[task] for task in "abc"] == [t.DISPATCHED, t.PENDING, t.PENDING]
+    run(ev.Committed("a"))
+    assert [run[task] for task in "bc"] == [t.DISPATCHED, t.PENDING]
+
+
 def test_no_retry_for_an_error_of_the_users_code(run: Run) -> None:
     run(ev.Failed("a", 1, "user", "ValueError"))
     assert run["a"] == t.QUARANTINED
