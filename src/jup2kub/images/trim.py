@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from jup2kub.images.blobs import FRESH, Blobs
+from jup2kub.store import Dropped
 
 CAP = 20 << 30
 """Bytes to which the cache is trimmed if nothing else is said."""
@@ -22,26 +23,13 @@ DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
 
 
 @dataclass(frozen=True)
-class Dropped:
-    """A file of the cache that was removed, or would be."""
-
-    kind: str
-    """`layer`, or `temporary`: left by a build that was ended."""
-    name: str
-    """What a layer holds, in words; of other blobs, and of files, their own name."""
-    bytes: int
-    used: float
-    """Seconds since 1970."""
-    reason: str
-
-
-@dataclass(frozen=True)
 class Trimmed:
     """What trimming did, or with `dry_run` would do."""
 
     dry_run: bool
     dropped: tuple[Dropped, ...]
-    """In the order of dropping."""
+    """In the order of dropping; `layer`, or `temporary`: left by a build that was ended. A layer is named by what it
+    holds, in words."""
     kept_bytes: int
 
     @property

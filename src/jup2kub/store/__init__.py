@@ -119,7 +119,7 @@ class Dropped:
     """One thing that a sweep removed, or would remove."""
 
     kind: str
-    """`run`, `memo`, `blob` or `temporary`."""
+    """`run`, `memo`, `blob` or `temporary`; in the cache of layers `layer` or `temporary`."""
     name: str
     bytes: int
     """Freed by removing it; a blob that several things share counts with the last of them."""
