@@ -328,7 +328,8 @@ class _Fold:
             if due or task.state == PENDING:
                 # What was held back when it was sent may need what is under way still.
                 state = READY if self._ready(task) else PENDING
-                self.tasks[task.id] = replace(task, state=state, until=0.0)
+                if state != task.state:
+                    self.tasks[task.id] = replace(task, state=state, until=0.0)
         if self._offered(self.tasks[MAIN]):
             self._offer(self.tasks[MAIN], "")
         # One worker gets nothing new while the main line waits until it can begin.

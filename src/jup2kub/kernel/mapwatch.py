@@ -21,12 +21,16 @@ class Watch:
     """Sees which children use no processor. `pace`: seconds an iteration is thought to take."""
 
     def __init__(self, pace: float) -> None:
-        self._pace = pace
+        self._pace, self._looked = pace, 0.0
         self._seen: dict[int, tuple[tuple[int, int], int, float]] = {}
 
     def end_still(self, assigned: Mapping[int, tuple[int, int]]) -> list[tuple[int, int]]:
         """Kill those that have stood still for too long; returns their chunks. `assigned`: chunks by pid."""
-        now, found = time.perf_counter(), []
+        now = time.perf_counter()
+        found: list[tuple[int, int]] = []
+        if now - self._looked < LOOK_SECONDS:
+            return found
+        self._looked = now
         for pid, chunk in assigned.items():
             used = _ticks(pid)
             before = self._seen.get(pid)
